@@ -37,6 +37,7 @@ CODES: dict[str, ErrorCode] = {
         ErrorCode("audio_too_large", 413, _DATA, "the file is larger than the limit"),
         ErrorCode("audio_rate_unsupported", 422, _DATA, "the sample rate is outside what is supported"),
         ErrorCode("audio_channels_unsupported", 422, _DATA, "the number of channels is outside what is supported"),
+        ErrorCode("audio_format_changes", 422, _DATA, "the sample rate or number of channels changes inside the song"),
         # The request cannot be met.
         ErrorCode("stem_unknown", 422, _USAGE, "no stem has this name"),
         ErrorCode("format_unknown", 422, _USAGE, "no output format has this name"),
