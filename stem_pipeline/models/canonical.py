@@ -42,7 +42,8 @@ def canonical_bytes(state: Mapping[str, NDArray[np.floating[Any]]]) -> bytes:
     blocks: list[bytes] = []
     offset = 0
     for name in sorted(state):
-        half = np.ascontiguousarray(state[name].astype("<f2"))
+        with np.errstate(over="ignore"):  # too large becomes infinity, and is refused below
+            half = np.ascontiguousarray(state[name].astype("<f2"))
         if not np.array_equal(half.astype(np.float32), state[name].astype(np.float32)):
             raise ModelRefused(
                 "model_damaged", "The weights are not the published ones: they do not fit half precision."

@@ -22,9 +22,9 @@ from stem_pipeline.progress import IsCancelled, OnProgress, ProgressMeter
 STAGE = "weights"
 """The stage's name in `Progress`; its units are bytes."""
 
-CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
-"""An unreachable hub must cost seconds, so that the next origin gets its turn."""
-STALLED_SECONDS = 90.0
+CONNECT_SECONDS, READ_SECONDS = 3.0, 30.0
+"""An unreachable hub must cost seconds, so that the next origin gets its turn (each of its addresses is tried once)."""
+STALLED_SECONDS = 60.0
 """npm says nothing while it downloads: when its files have not grown for so long, it is given up."""
 _BLOCK_BYTES = 1 << 20
 
