@@ -1,4 +1,4 @@
-"""The store: every place in its turn, nothing believed unproven, nothing half fetched, a sentence when nothing is had."""
+"""The store: each place in its turn, nothing believed unproven, nothing half fetched, a sentence when nothing is had."""
 
 from __future__ import annotations
 
