@@ -27,6 +27,8 @@ from stem_pipeline.audio.wave_file import WaveFormat, pack_float, pack_integers,
 
 FLAC_BLOCK = 4096
 """Samples a frame. The choice left to FFmpeg grows with the rate until its own reader takes no frame for one."""
+FLAC_BLOCK = 4096
+"""Samples a frame. FFmpeg's own choice grows with the rate, until its reader finds no frame in six channels at 192 kHz."""
 FLAC_LEVEL = 5
 """FFmpeg's default: within 0.1 % of the size of level 8 on music and several hundred times real time."""
 
@@ -49,7 +51,7 @@ class StemEncoder:
         tags: Mapping[str, str] | None = None,
         cover: Cover | None = None,
     ) -> None:
-        check_can_hold(fmt, sample_rate, channels)
+        check_can_hold(fmt, sample_rate, channels, samples)
         self.format, self.sample_rate, self.channels, self.announced = fmt, sample_rate, channels, samples
         self.samples = 0
         self._tags, self._cover = dict(tags or {}), cover
@@ -183,6 +185,7 @@ class _LavBackend:
         bit_rate = None
         if fmt.name == "flac":
             options |= {"compression_level": str(FLAC_LEVEL), "bits_per_raw_sample": str(fmt.bits)}
+            options["frame_size"] = str(FLAC_BLOCK)
         elif fmt.name == "mp3":
             container_options |= {"id3v2_version": "0", "write_id3v1": "0"}  # tags.py writes them
             bit_rate = next(bits for lowest, bits in _MP3_BIT_RATES if rate >= lowest)

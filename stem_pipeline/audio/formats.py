@@ -33,6 +33,7 @@ class OutputFormat:
     max_rate: int
     rates: tuple[int, ...] | None = None
     fixed_rate: int | None = None
+    min_samples: int = 1
 
     @property
     def integer(self) -> bool:
@@ -53,7 +54,7 @@ _DEPTHS = {"wav": ("24", "16", "32f"), "flac": ("24", "16")}
 """The first is the default: 24 bits keep the sum of four stems below −120 dBFS of error."""
 
 _LOSSY = {
-    "mp3": OutputFormat("mp3", "mp3", None, False, 2, 8_000, 48_000, rates=_MPEG_RATES),
+    "mp3": OutputFormat("mp3", "mp3", None, False, 2, 8_000, 48_000, rates=_MPEG_RATES, min_samples=48),
     # Beyond two channels these codecs treat one as the low-frequency effect and cut it at some 120 Hz, which would ruin
     # a source whose channels mean something else: more channels get a lossless format.
     "m4a": OutputFormat("m4a", "m4a", None, False, 2, 7_350, 96_000, rates=_AAC_RATES),
@@ -89,8 +90,11 @@ def parse_format(name: str, bit_depth: str | int | None = None) -> OutputFormat:
     return OutputFormat(wanted, wanted, depth or _DEPTHS[wanted][0], True, 8, 1_000, highest)
 
 
-def check_can_hold(fmt: OutputFormat, sample_rate: int, channels: int) -> None:
-    """Raises `RequestRefused` (`format_cannot_hold`) when the format has no such rate or so many channels."""
+def check_can_hold(fmt: OutputFormat, sample_rate: int, channels: int, samples: int | None = None) -> None:
+    """Raises `RequestRefused` (`format_cannot_hold`) when the format has no such rate, so many channels, so short a song.
+
+    An MP3 of fewer than 48 samples cannot say its length: the padding it would need is more than readers take.
+    """
     if channels > fmt.max_channels:
         raise RequestRefused(
             "format_cannot_hold",
@@ -101,4 +105,9 @@ def check_can_hold(fmt: OutputFormat, sample_rate: int, channels: int) -> None:
         raise RequestRefused(
             "format_cannot_hold",
             f"{fmt.name} cannot hold a sample rate of {sample_rate:,} Hz: choose wav, flac or opus.",
+        )
+    if samples is not None and samples < fmt.min_samples:
+        raise RequestRefused(
+            "format_cannot_hold",
+            f"{fmt.name} cannot hold fewer than {fmt.min_samples} samples, the song has {samples}: choose wav or flac.",
         )

@@ -16,7 +16,7 @@ from typing import Any
 import av
 import av.error
 
-from stem_pipeline.audio.decode import open_container
+from stem_pipeline.audio.container import open_container
 
 MAX_COVER_BYTES = 10 * 2**20
 _SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
