@@ -1,6 +1,7 @@
 """How long work tells where it is, and how it is told to stop.
 
-Belongs here: the event, the callback's type, the meter that estimates what is left. Does not belong here: bars, logs, databases: those are the callback's business.
+Belongs here: the event, the callback's type, the meter that estimates what is left. Does not belong here:
+bars, logs, databases: those are the callback's business.
 """
 
 from __future__ import annotations

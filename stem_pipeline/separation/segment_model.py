@@ -35,6 +35,8 @@ class SegmentModel(Protocol):
     """Length of a segment at `sample_rate`."""
     normalised: bool
     """True if the model expects the mixture at zero mean and unit deviation (Demucs does)."""
+    preferred_batch: int
+    """Segments a call should carry: 1 where batching does not pay (a CPU), more where it does (a GPU)."""
 
     def separate_segments(self, segments: NDArray[np.float32]) -> NDArray[np.float32]:
         """`segments`: float32 [batch, 2, segment_samples] → float32 [batch, sources, 2, segment_samples].

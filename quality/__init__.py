@@ -1,0 +1,1 @@
+"""Is it right? Checks, metrics, verification, pictures. Imports resources and stem_pipeline, never assets or api."""

@@ -1,0 +1,71 @@
+"""From a model's name and a device to something that plays `SegmentModel`.
+
+Belongs here: which class computes which catalogue entry, and where. Torch, OpenVINO and the networks are imported only
+once their model is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stem_pipeline.errors import RequestRefused
+from stem_pipeline.models.catalogue import ModelCard, check_licence, find_model
+from stem_pipeline.models.store import Notify, ensure_weights, ignore_notice
+from stem_pipeline.progress import IsCancelled, OnProgress, ignore_progress, never_cancelled
+from stem_pipeline.separation.segment_model import SegmentModel
+
+DEFAULT_MAIN_MODEL = "htdemucs"
+DEFAULT_DRUM_MODEL = "nmf-drums"
+
+
+def load_model(
+    name: str,
+    *,
+    device: str = "auto",
+    allow_research_weights: bool = True,
+    on_progress: OnProgress = ignore_progress,
+    is_cancelled: IsCancelled = never_cancelled,
+    notify: Notify = ignore_notice,
+) -> SegmentModel:
+    """The model ready to run on `device` (`auto`, `cpu` or `cuda`), its weights fetched and proven.
+
+    Raises `ModelRefused` (unknown, unavailable, damaged, licence), `RequestRefused` (no such device), `RunFailed`
+    (`device_unavailable`).
+    """
+    card = find_model(name)
+    check_licence(card, allow_research_weights)
+    if device not in ("auto", "cpu", "cuda"):
+        raise RequestRefused("option_invalid", f"There is no device {device[:40]!r}: use auto, cpu or cuda.")
+
+    def weights():
+        return ensure_weights(card, on_progress, is_cancelled=is_cancelled, notify=notify)
+
+    return _LOADERS[card.name](card, weights, device)
+
+
+def _cuda_is_there() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _load_htdemucs(card: ModelCard, weights: Callable, device: str) -> SegmentModel:
+    from stem_pipeline.models.htdemucs import load_htdemucs
+    from stem_pipeline.separation.htdemucs_torch import HtdemucsTorch
+
+    network = load_htdemucs(weights())
+    if device == "cuda" or (device == "auto" and _cuda_is_there()):
+        return HtdemucsTorch(network, card.version, "cuda", "float16")
+    return HtdemucsTorch(network, card.version, "cpu")
+
+
+def _load_nmf_drums(card: ModelCard, weights: Callable, device: str) -> SegmentModel:
+    from stem_pipeline.drums.nmf import NmfDrums
+
+    return NmfDrums()
+
+
+_LOADERS: dict[str, Callable[[ModelCard, Callable, str], SegmentModel]] = {
+    "htdemucs": _load_htdemucs,
+    "nmf-drums": _load_nmf_drums,
+}

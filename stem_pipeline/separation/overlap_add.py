@@ -1,0 +1,52 @@
+"""Joins overlapping segments as they come, in memory for one segment however long the song.
+
+Belongs here: the running weighted sum. Does not belong here: where segments lie (segments.py), what made them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stem_pipeline.separation.segments import SegmentPlan
+
+
+class OverlapAdd:
+    """Weighted overlap-add over a plan's segments, given in order.
+
+    `add` takes float32 [..., segment_samples] and returns what is now final: float32 [..., n], n possibly 0. The
+    returned blocks, joined, have exactly `plan.samples` samples: each is the window-weighted mean of all segments
+    that cover it.
+    """
+
+    def __init__(self, plan: SegmentPlan, window: NDArray[np.float32]) -> None:
+        if len(window) != plan.segment_samples or window.min() <= 0:
+            raise ValueError("the window must have a segment's length and be above zero everywhere")
+        self._plan, self._window = plan, window
+        self._next = 0
+        self._sum: NDArray[np.float32] | None = None
+        self._weight = np.zeros(plan.segment_samples, dtype=np.float32)
+
+    def add(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
+        plan, size = self._plan, self._plan.segment_samples
+        if self._next >= len(plan.offsets) or segment.shape[-1] != size:
+            raise ValueError("a segment too many, or of another length than the plan's")
+        offset = plan.offsets[self._next]
+        self._next += 1
+        if self._sum is None:
+            self._sum = np.zeros(segment.shape, dtype=np.float32)
+        self._sum += segment * self._window
+        self._weight += self._window
+
+        last = self._next == len(plan.offsets)
+        final = plan.samples - offset if last else plan.offsets[self._next] - offset
+        start = max(0, -offset)
+        finished = self._sum[..., start:final] / self._weight[start:final]
+        if not last:
+            keep = size - final
+            # Copies: source and target overlap within one buffer.
+            self._sum[..., :keep] = self._sum[..., final:].copy()
+            self._sum[..., keep:] = 0
+            self._weight[:keep] = self._weight[final:].copy()
+            self._weight[keep:] = 0
+        return finished
