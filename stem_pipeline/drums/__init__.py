@@ -1,0 +1,1 @@
+"""Taking a drums stem apart into kick, snare, cymbals and toms."""
