@@ -28,7 +28,24 @@ from stem_pipeline.errors import AudioRefused
 
 Audio = npt.NDArray[np.float32]
 
-_LOSSLESS = "pcm_ flac alac wavpack tta ape tak wmalossless mp4als truehd mlp shorten dst dsd_ ralf osq bonk".split()
+_LOSSLESS = (
+    "pcm_",
+    "flac",
+    "alac",
+    "wavpack",
+    "tta",
+    "ape",
+    "tak",
+    "wmalossless",
+    "mp4als",
+    "truehd",
+    "mlp",
+    "shorten",
+    "dst",
+    "dsd_",
+)
+_KINDS = ("u8", "s16", "s32", "flt", "dbl")
+"""Sample formats by FFmpeg's names."""
 _COMPANDED = ("pcm_alaw", "pcm_mulaw", "pcm_vidc")
 _SLACK = 8192
 """Samples a track may decode beyond its declared end: a packet at the doubled rate of HE-AAC, and room. More than this
@@ -96,7 +113,7 @@ class SourceDecoder:
         if first is None:
             raise box.undecodable() if self._damaged else _no_samples()
         self._first: Any = first
-        self._rate, self._channels = first.sample_rate, len(first.layout.channels)
+        self._rate, self._channels = first.sample_rate, first.layout.nb_channels
         self._frame_format = first.format.name
         self._limits.check_shape(self._rate, self._channels)
         self._end = box.track_end(self._container, stream, self._rate)
@@ -198,12 +215,16 @@ class SourceDecoder:
                     yield _join(beyond)
 
     def _as_float(self, frame: Any) -> Audio:
-        if frame.sample_rate != self._rate or len(frame.layout.channels) != self._channels:
+        if frame.sample_rate != self._rate or frame.layout.nb_channels != self._channels:
             raise AudioRefused(
                 "audio_format_changes",
                 "The sample rate or the number of channels changes inside the song: convert it to one WAV or FLAC.",
             )
         kind = frame.format.name.rstrip("p")
+        if kind not in _KINDS:
+            raise AudioRefused(
+                "audio_undecodable", f"Samples of the kind {kind} cannot be read here: convert the file to WAV or FLAC."
+            )
         data = frame.to_ndarray()
         planar = data if frame.format.is_planar else data.reshape(-1, self._channels).T
         if kind in ("flt", "dbl"):
@@ -214,11 +235,7 @@ class SourceDecoder:
         if kind == "s32":
             self._used_bits |= int(np.bitwise_or.reduce(planar, axis=None))
             return planar.astype(np.float32, order="C") * np.float32(2.0**-31)
-        if kind == "u8":
-            return (planar.astype(np.float32, order="C") - np.float32(128)) * np.float32(2.0**-7)
-        raise AudioRefused(
-            "audio_undecodable", f"Samples of the kind {kind} cannot be read here: convert the file to WAV or FLAC."
-        )
+        return (planar.astype(np.float32, order="C") - np.float32(128)) * np.float32(2.0**-7)
 
     # -- facts -------------------------------------------------------------------------------------------------------
 
@@ -246,7 +263,7 @@ class SourceDecoder:
         )
 
     def _sample_format(self, codec: str) -> str:
-        if codec in _COMPANDED or not codec.startswith(tuple(_LOSSLESS)):
+        if codec in _COMPANDED or not codec.startswith(_LOSSLESS):
             return "lossy"
         return "float" if self._frame_format.startswith(("flt", "dbl")) else "int"
 

@@ -10,20 +10,24 @@ random serial number gets in; Vorbis is libvorbis through libsndfile, since FFmp
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Protocol
 
 import av
+import av.error
 import numpy as np
 import numpy.typing as npt
+import soundfile as sf
 
 from stem_pipeline.audio.formats import OPUS_RATE, OutputFormat, check_can_hold
 from stem_pipeline.audio.pending_file import PendingFile, speaking_disk_errors
 from stem_pipeline.audio.tags import Cover, wave_tag_chunks, write_tags
 from stem_pipeline.audio.vorbis import VorbisFile
 from stem_pipeline.audio.wave_file import WaveFormat, pack_float, pack_integers, wave_header
+from stem_pipeline.errors import RunFailed
 
 FLAC_BLOCK = 4096
 """Samples a frame. The choice left to FFmpeg grows with the rate until its own reader takes no frame for one."""
@@ -57,7 +61,7 @@ class StemEncoder:
         self._tags, self._cover = dict(tags or {}), cover
         self._pending = PendingFile(path)
         try:
-            with speaking_disk_errors():
+            with _speaking_errors():
                 self._backend = self._make_backend(str(self._pending.partial.absolute()))
         except BaseException:
             self._pending.discard()
@@ -79,7 +83,9 @@ class StemEncoder:
         if self.format.integer:
             raise ValueError(f"{self.format.label} takes integers: use write_pcm")
         self._count(block)
-        with speaking_disk_errors():
+        if not np.isfinite(block).all():
+            raise ValueError("a stem contains NaN or infinity")
+        with _speaking_errors():
             self._backend.append(block)
 
     def write_pcm(self, block: npt.NDArray[np.int32]) -> None:
@@ -90,7 +96,7 @@ class StemEncoder:
         bound = 1 << ((self.format.bits or 0) - 1)
         if block.size and (int(block.min()) < -bound or int(block.max()) >= bound):
             raise ValueError(f"a value does not fit into {self.format.bits} bits")
-        with speaking_disk_errors():
+        with _speaking_errors():
             self._backend.append(block)
 
     def _count(self, block: npt.NDArray[Any]) -> None:
@@ -110,14 +116,28 @@ class StemEncoder:
             if kind is None:
                 if self.samples != self.announced:
                     raise ValueError(f"{self.samples} samples were written, {self.announced} were announced")
-                with speaking_disk_errors():
+                with _speaking_errors():
                     self._backend.finish()
                     if self.format.name != "wav":
                         write_tags(self._pending.partial, self.format.name, self._tags, self._cover)
                 self._pending.publish()
         finally:
-            self._backend.abandon()
+            # On a full disk closing fails a second time; what counts is the first error and that nothing stays.
+            with suppress(av.error.FFmpegError, sf.LibsndfileError, OSError):
+                self._backend.abandon()
             self._pending.discard()
+
+
+@contextmanager
+def _speaking_errors() -> Iterator[None]:
+    """Disk errors as `speaking_disk_errors`; what a codec library says besides as `RunFailed` (`storage_failed`)."""
+    try:
+        with speaking_disk_errors():
+            yield
+    except (av.error.FFmpegError, sf.LibsndfileError) as error:
+        raise RunFailed(
+            "storage_failed", "The encoder could not write its file: see that the disk has space, and try again."
+        ) from error
 
 
 class _Backend(Protocol):
@@ -202,11 +222,11 @@ class _LavBackend:
         self._open = True
         try:
             self._stream: Any = self._container.add_stream(codec, rate=rate, options=options)
-            self._stream.codec_context.layout = self._layout
-            self._stream.codec_context.format = self._sample_format
-            self._stream.codec_context.time_base = Fraction(1, rate)
+            context: Any = self._stream.codec_context
+            context.layout, context.format = self._layout, self._sample_format
+            context.time_base = Fraction(1, rate)
             if bit_rate:
-                self._stream.codec_context.bit_rate = bit_rate
+                context.bit_rate = bit_rate
         except BaseException:
             self.abandon()
             raise
@@ -217,6 +237,7 @@ class _LavBackend:
             self._append(block[:, start : start + self._rate])
 
     def _append(self, block: npt.NDArray[Any]) -> None:
+        data: npt.NDArray[Any]
         if self._sample_format == "s16":
             data = np.ascontiguousarray(block.T, dtype=np.int16).reshape(1, -1)
         elif self._sample_format == "s32":

@@ -50,7 +50,12 @@ class SourceFacts:
     def from_dict(cls, values: Mapping[str, Any]) -> SourceFacts:
         """The inverse of `as_dict`; keys of newer versions are ignored."""
         known = {f.name for f in fields(cls)}
-        return cls(**{k: (dict(v) if k == "tags" else v) for k, v in values.items() if k in known})
+        given: dict[str, Any] = {k: v for k, v in values.items() if k in known}
+        return cls(**given | {"tags": dict(given.get("tags") or {})})
+
+
+_STRUCTURE = {"major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "language", "itunsmpb"}
+"""What containers list among the tags though it says nothing about the song."""
 
 
 def clean_tags(*layers: Mapping[Any, Any]) -> dict[str, str]:
@@ -63,7 +68,7 @@ def clean_tags(*layers: Mapping[Any, Any]) -> dict[str, str]:
         for name, value in layer.items():
             key = _clean_text(str(name), MAX_TAG_NAME).lower()
             text = _clean_text(str(value), MAX_TAG_VALUE)
-            if key and text and key not in cleaned and len(cleaned) < MAX_TAGS:
+            if key and text and key not in _STRUCTURE and key not in cleaned and len(cleaned) < MAX_TAGS:
                 cleaned[key] = text
     return cleaned
 

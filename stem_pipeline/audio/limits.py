@@ -32,7 +32,8 @@ class Limits:
         if size > self.max_bytes:
             raise AudioRefused(
                 "audio_too_large",
-                f"The file has {size / 2**20:,.0f} MiB, the limit is {self.max_bytes / 2**20:,.0f} MiB: send a shorter or compressed one.",
+                f"The file has {size / 2**20:,.0f} MiB, the limit is "
+                f"{self.max_bytes / 2**20:,.0f} MiB: send a shorter or compressed one.",
             )
 
     def check_shape(self, sample_rate: int, channels: int) -> None:
@@ -43,7 +44,12 @@ class Limits:
                 f"The sample rate is {sample_rate:,} Hz; rates from {self.min_rate:,} to {self.max_rate:,} Hz are supported. "
                 "The header may be damaged.",
             )
-        if not 1 <= channels <= self.max_channels:
+        if channels < 1:
+            raise AudioRefused(
+                "audio_channels_unsupported",
+                "The file's header gives no possible number of channels: it is damaged. Send the file again.",
+            )
+        if channels > self.max_channels:
             raise AudioRefused(
                 "audio_channels_unsupported",
                 f"The file declares {channels} channels; 1 to {self.max_channels} are supported. The header may be damaged.",

@@ -16,7 +16,9 @@ from typing import Any
 import av
 import av.error
 
-from stem_pipeline.audio.container import open_container
+from stem_pipeline.audio.container import open_container, open_regular
+from stem_pipeline.audio.limits import Limits
+from stem_pipeline.errors import AudioRefused
 
 MAX_COVER_BYTES = 10 * 2**20
 _SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
@@ -84,14 +86,21 @@ def stem_tags(
     if tempo is not None:
         tags["tempo"] = f"{tempo:.1f}".removesuffix(".0")
     if key:
-        tags["key"] = key
+        tags["key"] = _short_key(key)
     return tags
+
+
+def _short_key(key: str) -> str:
+    """ "F# minor" as ID3's TKEY and every DJ program write it: "F#m"; anything else as it is."""
+    tonic, _, mode = key.strip().partition(" ")
+    suffix = {"major": "", "maj": "", "minor": "m", "min": "m"}.get(mode.strip().lower())
+    return key.strip() if suffix is None else tonic + suffix
 
 
 def read_cover(path: str | os.PathLike[str]) -> Cover | None:
     """The source's front cover, if it has a JPEG or PNG of at most 10 MiB; never raises over a damaged one."""
     try:
-        with open(path, "rb") as file, open_container(file) as container:
+        with open_regular(path, Limits()) as file, open_container(file) as container:
             for stream in container.streams.video:
                 if av.stream.Disposition.attached_pic not in stream.disposition:
                     continue
@@ -102,7 +111,7 @@ def read_cover(path: str | os.PathLike[str]) -> Cover | None:
                         if mime:
                             return Cover(data, mime)
                     break
-    except (av.error.FFmpegError, ValueError, OSError):
+    except (AudioRefused, av.error.FFmpegError, ValueError, OSError):
         return None
     return None
 
@@ -160,7 +169,7 @@ def _id3(tags: Mapping[str, str], cover: Cover | None) -> Any:
 def _tag_mp4(path: str | os.PathLike[str], tags: Mapping[str, str], cover: Cover | None) -> None:
     from mutagen.mp4 import MP4, MP4Cover, MP4FreeForm
 
-    file = MP4(os.fspath(path))
+    file: Any = MP4(os.fspath(path))
     if file.tags is None:
         file.add_tags()
     for name, value in tags.items():
@@ -168,7 +177,7 @@ def _tag_mp4(path: str | os.PathLike[str], tags: Mapping[str, str], cover: Cover
             continue
         atom = _FIELDS[name][2]
         if name in ("track", "disc"):
-            numbers = [int(n) if n.strip().isdigit() else 0 for n in (value.split("/") + ["0"])[:2]]
+            numbers = [int(n) if n.strip().isdigit() else 0 for n in [*value.split("/"), "0"][:2]]
             if any(numbers) and max(numbers) < 65_536:
                 file.tags[atom] = [tuple(numbers)]
         elif name == "tempo":

@@ -62,11 +62,8 @@ def wave_header(form: WaveFormat, samples: int, trailing_bytes: int = 0) -> byte
     else:
         # 16 bytes of format and an empty chunk: every header has the same size.
         fmt = b"fmt " + struct.pack("<I", 16) + body
-        filler = b"JUNK" + struct.pack("<I", 16) + bytes(16)
-    if large:
-        ds64 = b"ds64" + struct.pack("<IQQQI", 28, total, data, samples, 0)
-    else:
-        ds64 = b"JUNK" + struct.pack("<I", 28) + bytes(28)
+        filler = _junk(16)
+    ds64 = struct.pack("<4sIQQQI", b"ds64", 28, total, data, samples, 0) if large else _junk(28)
     head = (
         (b"RF64" if large else b"RIFF")
         + struct.pack("<I", _RIFF_MAX if large else total)
@@ -81,6 +78,10 @@ def wave_header(form: WaveFormat, samples: int, trailing_bytes: int = 0) -> byte
     )
     assert len(head) == HEADER_BYTES
     return head
+
+
+def _junk(length: int) -> bytes:
+    return b"JUNK" + struct.pack("<I", length) + bytes(length)
 
 
 def pack_float(block: npt.NDArray[np.floating]) -> bytes:
