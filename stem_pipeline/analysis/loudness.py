@@ -110,7 +110,9 @@ class LoudnessMeter:
         """Sums per 100 ms; a rate that ten does not divide (11,025 Hz) gets hops that differ by one sample."""
         first, last = self._samples, self._samples + len(energy)
         self._samples = last
-        numbers = np.arange(first * _HOPS_PER_SECOND // self.sample_rate, last * _HOPS_PER_SECOND // self.sample_rate + 2)
+        numbers = np.arange(
+            first * _HOPS_PER_SECOND // self.sample_rate, last * _HOPS_PER_SECOND // self.sample_rate + 2
+        )
         cuts = numbers * self.sample_rate // _HOPS_PER_SECOND - first
         cuts = cuts[(cuts > 0) & (cuts <= len(energy))]
         if not len(cuts):

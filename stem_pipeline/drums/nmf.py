@@ -59,7 +59,7 @@ def _masks(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
     folded = fold @ magnitude
     templates, owner = _templates()
     w = templates.copy()
-    bands, frames = folded.shape
+    frames = folded.shape[1]
     count = w.shape[2]
     h = np.full((count, frames + _SPAN - 1), 0.1 * folded.mean() / max(1, count) + 1e-6, np.float32)
     for iteration in range(_ITERATIONS):
@@ -125,7 +125,8 @@ def _kicks() -> list[NDArray[np.float64]]:
     """A sine that falls to 45…75 Hz, short and long, with and without the beater's click."""
     sounds = []
     for hertz, sweep, decay, click in (
-        (48, 120, 0.10, 0.1), (55, 60, 0.07, 0.3), (62, 180, 0.12, 0.05), (75, 40, 0.06, 0.4), (50, 30, 0.25, 0.0), (66, 90, 0.05, 0.6),
+        (48, 120, 0.10, 0.1), (55, 60, 0.07, 0.3), (62, 180, 0.12, 0.05), (75, 40, 0.06, 0.4), (50, 30, 0.25, 0.0),
+        (66, 90, 0.05, 0.6),
     ):  # fmt: skip
         body = _sweep(hertz, sweep, 0.02, decay)
         sounds.append(body + click * _noise(len(body), 500, 5000, 0.006))
@@ -150,7 +151,8 @@ def _cymbals() -> list[NDArray[np.float64]]:
     return [
         _noise(n, low, high, decay)
         for low, high, decay in (
-            (7000, 20_000, 0.02), (5000, 18_000, 0.05), (8000, 21_000, 0.15), (4000, 16_000, 0.4), (3000, 14_000, 1.0), (6000, 20_000, 2.0),
+            (7000, 20_000, 0.02), (5000, 18_000, 0.05), (8000, 21_000, 0.15), (4000, 16_000, 0.4), (3000, 14_000, 1.0),
+            (6000, 20_000, 2.0),
             (9000, 21_000, 0.5), (2500, 9000, 1.5),
         )
     ]  # fmt: skip
@@ -172,7 +174,9 @@ def _sweep(hertz: float, above: float, fall_s: float, decay_s: float) -> NDArray
 
 
 def _noise(samples: int, low_hz: float, high_hz: float, decay_s: float) -> NDArray[np.float64]:
-    white = np.random.default_rng(7).standard_normal(samples)  # the same noise always: templates must not differ between runs
+    white = np.random.default_rng(7).standard_normal(
+        samples
+    )  # the same noise always: templates must not differ between runs
     spectrum = np.fft.rfft(white)
     hertz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
     shape = 1 / (1 + (low_hz / np.maximum(hertz, 1)) ** 4) / (1 + (hertz / high_hz) ** 6)
@@ -210,4 +214,4 @@ def _istft(spectrum: NDArray[np.complex64], samples: int) -> NDArray[np.float32]
         weight[i : i + count] += squares[i]
     half = _FRAME // 2
     flat = total.reshape(channels, -1)[:, half : half + samples]
-    return flat / np.maximum(weight.reshape(-1)[half : half + samples], 1e-3)
+    return (flat / np.maximum(weight.reshape(-1)[half : half + samples], 1e-3)).astype(np.float32)

@@ -50,9 +50,13 @@ def test_the_loudness_cases_of_ebu_tech_3341_read_minus_23(case: str, audio: np.
     ("fraction", "degrees", "amplitude_db", "expected"),
     [(4, 0, -6.02, -6.0), (4, 45, -6.02, -6.0), (6, 60, -6.02, -6.0), (8, 67.5, -6.02, -6.0), (4, 45, 3.0, 3.0)],
 )
-def test_the_true_peak_cases_of_ebu_tech_3341(fraction: int, degrees: float, amplitude_db: float, expected: float) -> None:
+def test_the_true_peak_cases_of_ebu_tech_3341(
+    fraction: int, degrees: float, amplitude_db: float, expected: float
+) -> None:
     tone = sine(amplitude_db, 1.0, RATE / fraction, degrees=degrees)
-    tone *= np.minimum(1, np.minimum(np.arange(len(tone)), np.arange(len(tone))[::-1]) / (0.1 * RATE))  # faded in and out
+    tone *= np.minimum(
+        1, np.minimum(np.arange(len(tone)), np.arange(len(tone))[::-1]) / (0.1 * RATE)
+    )  # faded in and out
     assert -0.4 <= measure_levels(tone[None], RATE).true_peak_dbtp - expected <= 0.2  # the document's tolerance
 
 
