@@ -30,7 +30,8 @@ _ELECTRONIC = {  # Faraldo et al., ECIR 2016: electronic dance music
 }
 _TRIAD = {"major": (0, 4, 7), "minor": (0, 3, 7)}
 # What each observation counts: a softmax over the 24 keys, fitted to 520 generated songs. The last was fitted to
-# those of them that are whole songs, as uploads are; it costs excerpts nothing, since there the first and the last chord seldom agree.
+# those of them that are whole songs, as uploads are; it costs excerpts nothing, since there the first and the last chord
+# seldom agree.
 _WEIGHTS = {"classical": 4.9, "electronic": 2.8, "bass": 2.7, "triad_share": 4.9, "first_and_last_chord": 5.0}
 _CHORD_SHARPNESS = 8.0  # of a softmax over correlations with the 24 triads
 _EDGE_SEGMENTS = 3  # 2.2 s: about the length of the first and the last chord

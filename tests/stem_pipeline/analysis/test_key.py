@@ -10,9 +10,6 @@ from stem_pipeline.analysis.key import NO_KEY, camelot, estimate_key
 
 _NAMES = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
 _PITCH_CLASS = {name: i for i, name in enumerate(_NAMES)} | {"Db": 1, "G#": 8}
-    "Db": 1,
-    "G#": 8,
-}
 
 
 def same_key(one: str | None, other: str) -> bool:
