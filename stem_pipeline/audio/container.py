@@ -110,6 +110,16 @@ def track_end(container: Any, stream: Any, rate: int) -> int | None:
     return min((end for end in ends if end > 0), default=None)
 
 
+def has_itunes_length(container: Any, stream: Any) -> bool:
+    """True where iTunes' own tag says the length, to the sample."""
+    return bool(container.metadata.get("iTunSMPB") or stream.metadata.get("iTunSMPB"))
+
+
+def trimmed_twice(container: Any, stream: Any) -> bool:
+    """True for ALAC in CAF: the last packet is short as it is, and FFmpeg cuts the container's remainder once more."""
+    return container.format.name == "caf" and stream.codec_context.name == "alac"
+
+
 def one_page_vorbis(file: BinaryIO, container: Any, stream: Any) -> bool:
     """True for an Ogg Vorbis song so short that all of it lies in one page.
 

@@ -99,11 +99,13 @@ class SourceDecoder:
         self._delay = self._padding = self._damaged = self._packets = 0
         self._count = self._used_bits = 0
         self._rate = int(context.sample_rate)
-        self._end = box.track_end(self._container, stream, self._rate)
+        self._usual_duration = self._last_duration = self._last_end = 0
         self._skip_first_frame = box.one_page_vorbis(self._file, self._container, stream)
-        if self._skip_first_frame:
+        if self._skip_first_frame or box.trimmed_twice(self._container, stream):
             context.flags2 |= Flags2.skip_manual
-        self.expected_samples = self._end or box.declared_samples(self._container, stream, self._rate)
+        self.expected_samples = box.track_end(self._container, stream, self._rate) or box.declared_samples(
+            self._container, stream, self._rate
+        )
         if self.expected_samples is not None:
             # A header that promises twice the limit is believed at once; nearer than that, the samples are counted.
             self._limits.check_seconds(self.expected_samples / self._rate / 2)
@@ -116,9 +118,6 @@ class SourceDecoder:
         self._rate, self._channels = first.sample_rate, first.layout.nb_channels
         self._frame_format = first.format.name
         self._limits.check_shape(self._rate, self._channels)
-        self._end = box.track_end(self._container, stream, self._rate)
-        if self._skip_first_frame:
-            self._end = box.declared_samples(self._container, stream, self._rate)
 
     # -- decoding ----------------------------------------------------------------------------------------------------
 
@@ -150,6 +149,9 @@ class SourceDecoder:
                     yield frame
 
     def _note_trimming(self, packet: Any) -> None:
+        if packet.pts is not None and packet.duration:
+            self._last_duration, self._last_end = packet.duration, packet.pts + packet.duration
+            self._usual_duration = max(self._usual_duration, packet.duration)
         if packet.has_sidedata("skip_samples"):
             start, end = struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples")))
             if self._packets == 0:
@@ -193,26 +195,41 @@ class SourceDecoder:
             yield _join(gathered)
 
     def _until_track_end(self, blocks: Iterator[Audio]) -> Iterator[Audio]:
-        """Without what the last packet holds beyond the declared end."""
-        if self._end is None:
-            yield from blocks
-            return
-        room = self._end
-        beyond: list[Audio] = []
-        excess = 0
+        """Without what the last packet holds beyond the track's end, which is known once all packets are read."""
+        held: Audio | None = None
+        count = 0
         for block in blocks:
-            if excess > _SLACK:
-                yield block
+            if held is None or block.shape[1] < _SLACK:
+                held = block if held is None else _join([held, block])
                 continue
-            inside = min(room, block.shape[1])
-            room -= inside
-            if inside:
-                yield np.ascontiguousarray(block[:, :inside])
-            if inside < block.shape[1]:
-                beyond.append(block[:, inside:])
-                excess += block.shape[1] - inside
-                if excess > _SLACK:  # the declared end is wrong: the samples are right
-                    yield _join(beyond)
+            count += held.shape[1]
+            yield held
+            held = block
+        if held is None:
+            return
+        end = self._track_end()
+        excess = count + held.shape[1] - end if end is not None else 0
+        if 0 < excess <= min(_SLACK, held.shape[1]):
+            held = np.ascontiguousarray(held[:, :-excess])
+        if held.shape[1]:
+            yield held
+
+    def _track_end(self) -> int | None:
+        """Samples the track has by its own account, None where FFmpeg's trimming is right."""
+        if self._skip_first_frame:
+            return box.declared_samples(self._container, self._stream, self._rate)
+        declared = box.track_end(self._container, self._stream, self._rate)
+        if (
+            declared is not None
+            and 0 < self._last_duration < self._usual_duration
+            and not box.has_itunes_length(self._container, self._stream)
+        ):
+            # Edit lists often count in thousandths of a second; a last packet shorter than the others tells the sample.
+            ticks = self._last_end - max(0, self._stream.start_time or 0)
+            exact = round(ticks * self._stream.time_base * self._rate)
+            if abs(exact - declared) <= self._rate // 500 + 1:
+                return exact
+        return declared
 
     def _as_float(self, frame: Any) -> Audio:
         if frame.sample_rate != self._rate or frame.layout.nb_channels != self._channels:

@@ -13,7 +13,10 @@ Audio = npt.NDArray[np.float32]
 
 
 def music_like(sample_rate: int, channels: int, samples: int, seed: int = 0) -> Audio:
-    """float32 [channels, samples]: low-passed noise (to about an eighth of the rate), another one in each channel: lag and order show."""
+    """float32 [channels, samples]: noise up to about an eighth of the rate.
+
+    Every channel has its own, so that lag and order of channels show.
+    """
     noise = np.random.default_rng(seed).standard_normal((channels, samples + 15))
     kernel = np.hanning(18)[1:-1]
     smooth = np.stack([np.convolve(row, kernel / kernel.sum(), mode="valid") for row in noise])

@@ -107,6 +107,7 @@ def test_silence_dc_and_a_single_sample_work(tmp_path: Path, fill: float, sample
         ("ipod", "alac", "s16p", 2e-5),
         ("matroska", "alac", "s16p", 2e-5),
         ("ogg", "flac", "s16", 2e-5),
+        ("caf", "alac", "s16p", 2e-5),
         ("mov", "pcm_s16le", "s16", 2e-5),
         ("avi", "pcm_s16le", "s16", 2e-5),
         ("asf", "pcm_s16le", "s16", 2e-5),
@@ -122,11 +123,10 @@ def test_what_other_programs_write_keeps_its_length_and_place(
     tmp_path: Path, muxer: str, codec: str, kind: str, tolerance: float
 ) -> None:
     rate = 48_000
-    # MP4 writers count in thousandths of a second unless told otherwise, which names no sample.
-    scale = {"movie_timescale": str(rate)} if muxer in ("ipod", "mp4") else {}
+    # MP4 writers give the track's length in thousandths of a second, which names no sample: neither length is a whole one.
     for samples in (5_003, 96_001):
         audio = music_like(rate, 2, samples)
-        _encode(tmp_path / "s", muxer, codec, audio, rate, kind, **scale)
+        _encode(tmp_path / "s", muxer, codec, audio, rate, kind)
         decoded, facts = read_audio(tmp_path / "s")
         assert decoded.shape == audio.shape
         assert facts.damaged_packets == 0
@@ -377,6 +377,6 @@ def test_every_nasty_file_gives_finite_samples_or_a_coded_refusal() -> None:
     assert len(outcomes) > 500
     for name, wanted in expected.items():
         got = outcomes.get(f"generated/{name}")
-        if got is None or " or " in wanted:
+        if got is None or (" or " in wanted and not wanted.startswith("bpm")):
             continue  # the few with names some systems cannot store; those where both answers are right
-        assert (got == "ok") == wanted.startswith("ok"), f"{name}: {got}, expected {wanted}"
+        assert (got != "ok") == wanted.startswith("clear error"), f"{name}: {got}, expected {wanted}"
