@@ -29,15 +29,16 @@ def shared_gain(largest_peak: float, bits: int | None) -> float:
     return 1.0 if largest_peak <= ceiling else ceiling / largest_peak
 
 
-def round_to_integers(signal: NDArray[np.floating], bits: int, gain: float = 1.0) -> NDArray[np.int32]:
-    """Nearest integers of gain·signal at `bits` depth (full scale 2^(bits−1)), saturating; same shape, int32."""
-    scale = 2.0 ** (bits - 1)
-    scaled = np.rint(signal.astype(np.float64) * (gain * scale))
-    return np.clip(scaled, -scale, scale - 1).astype(np.int32)
+def round_to_integers(signal: NDArray[np.floating], bits: int, gain: float = 1.0) -> NDArray[np.int64]:
+    """Nearest integers of gain·signal at `bits` depth (full scale 2^(bits−1)); same shape, not saturated.
+
+    A source may exceed full scale where none of its stems does: as a parent it is never written, so it is never cut.
+    """
+    return np.rint(signal.astype(np.float64) * (gain * 2.0 ** (bits - 1))).astype(np.int64)
 
 
 def round_keeping_sum(
-    parent: NDArray[np.int32], children: dict[str, NDArray[np.floating]], bits: int, gain: float = 1.0
+    parent: NDArray[np.integer], children: dict[str, NDArray[np.floating]], bits: int, gain: float = 1.0
 ) -> dict[str, NDArray[np.int32]]:
     """Integers of gain·children that add up to `parent` exactly: {stem: int32 [channels, n]}.
 
@@ -51,7 +52,7 @@ def round_keeping_sum(
     rounded: dict[str, NDArray[np.int32]] = {}
     for stem, signal in children.items():
         if stem != remainder:
-            rounded[stem] = round_to_integers(signal, bits, gain)
-            left = left - rounded[stem]
+            rounded[stem] = np.clip(round_to_integers(signal, bits, gain), -scale, scale - 1).astype(np.int32)
+            left -= rounded[stem]
     rounded[remainder] = np.clip(left, -scale, scale - 1).astype(np.int32)
     return {stem: rounded[stem] for stem in children}

@@ -116,12 +116,13 @@ def separate_stream(
     content above the model's band is in the remainder stem; the lag is 0. Memory does not grow with the length.
     Raises `Cancelled` within one batch of segments, `RunFailed` when the model's answer is not finite.
     """
-    consistency = Consistency(model.sources)
+    consistency = Consistency(model.sources, mixture.channels, mixture.sample_rate, model.sample_rate)
     position = 0
     for estimate in _estimates(model, mixture, overlap, ProgressSettings(stage, on_progress, is_cancelled)):
         n = estimate.shape[-1]
-        yield consistency.apply(mixture.read(position, position + n), estimate)
+        yield from consistency.push(mixture.read(position, position + n), estimate)
         position += n
+    yield from consistency.finish()
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _estimates(
     groups = channel_groups(mixture.channels)
     normalisation = measure_normalisation(mixture)
     length = converted_length(mixture.samples, mixture.sample_rate, model.sample_rate)
-    plan = plan_segments(length, size, overlap)
+    plan = plan_segments(length, size, overlap, tail=min(model.sample_rate, size // 8))
     window = _Window(mixture, model.sample_rate, length)
     join = OverlapAdd(plan, triangle_window(size))
     back = RateConverter(model.sample_rate, mixture.sample_rate, sources * mixture.channels, mixture.samples)

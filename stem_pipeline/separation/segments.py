@@ -23,26 +23,31 @@ class SegmentPlan:
     offsets: tuple[int, ...]
 
 
-def plan_segments(samples: int, segment_samples: int, overlap: float) -> SegmentPlan:
-    """Segments at a fixed stride of (1 − `overlap`) of a segment, the last one flush with the song's end.
+def plan_segments(samples: int, segment_samples: int, overlap: float, tail: int = 0) -> SegmentPlan:
+    """The fewest segments whose neighbours overlap by at least `overlap` (0…0.9) of a segment, spread evenly.
 
-    Demucs lets its last segments run past the end into zeros; here every segment is real audio from end to end, and
-    there are no more of them than cover the song. Raises ValueError for an overlap outside 0…0.9 or a length below 0.
+    The last one ends `tail` samples after the song: a network knows little at the end of its segment, and a song's last
+    note should not lie there. Demucs cuts at a fixed stride instead, and its last segments may run far into zeros;
+    evenly spread, what they would waste is overlap everywhere. Raises ValueError for an overlap outside 0…0.9 or a
+    length below 0.
 
     >>> plan_segments(25, 10, 0.25).offsets
-    (0, 7, 14, 15)
+    (0, 5, 10, 15)
     >>> plan_segments(4, 10, 0.25).offsets
     (-3,)
     """
-    if not 0 <= overlap <= 0.9 or samples < 0 or segment_samples < 1:
+    if not 0 <= overlap <= 0.9 or samples < 0 or tail < 0 or segment_samples < 1:
         raise ValueError(f"cannot plan {samples} samples in segments of {segment_samples} at overlap {overlap}")
     if samples == 0:
         return SegmentPlan(0, segment_samples, ())
     if samples <= segment_samples:
         return SegmentPlan(samples, segment_samples, (-((segment_samples - samples) // 2),))
     stride = max(1, int(segment_samples * (1 - overlap)))
-    end = samples - segment_samples
-    return SegmentPlan(samples, segment_samples, (*range(0, end, stride), end))
+    travel = samples + tail - segment_samples
+    steps = -(-travel // stride)
+    # Rounded half up, in integers: the same on every platform. The last one must start inside the song.
+    offsets = tuple((2 * k * travel + steps) // (2 * steps) for k in range(steps + 1))
+    return SegmentPlan(samples, segment_samples, tuple(o for o in offsets if o < samples))
 
 
 def triangle_window(segment_samples: int, power: float = 1.0) -> NDArray[np.float32]:

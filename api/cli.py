@@ -1,0 +1,114 @@
+"""`stem-pipeline`: the command line. Arguments in, exit status out.
+
+Belongs here: names of commands and options. What a command does is a file of its own, imported when it runs, so that
+`--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stem_pipeline.errors import StemPipelineError
+
+app = typer.Typer(
+    help="A song in, eight aligned stems out that provably add up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The models: what they are, where they are, under what licence.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+
+@app.command()
+def separate(
+    files: Annotated[list[Path], typer.Argument(help="Songs: anything FFmpeg reads.", metavar="FILE…")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results: one folder a song.")] = Path(
+        "stems"
+    ),
+    format: Annotated[str, typer.Option("--format", help="wav, flac, mp3, ogg, opus or m4a.")] = "wav",
+    bit_depth: Annotated[str | None, typer.Option("--bit-depth", help="16, 24 or 32f; wav and flac.")] = None,
+    stems: Annotated[str, typer.Option("--stems", help="Which of the eight, by comma.")] = (
+        "drums,bass,vocals,other,kick,snare,cymbals,toms"
+    ),
+    drums: Annotated[bool, typer.Option("--drums/--no-drums", help="Take the drums apart.")] = True,
+    model: Annotated[str, typer.Option("--model", help="Main model.")] = "htdemucs",
+    drum_model: Annotated[str | None, typer.Option("--drum-model", help="Model for the drum parts.")] = None,
+    quality: Annotated[str, typer.Option("--quality", help="fast, standard or best.")] = "standard",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")] = False,
+) -> None:
+    """Separate songs into stems, here and now; exit status 0 only if every song passed its proof."""
+    from api.separate_command import separate as run
+    from stem_pipeline.stems import MAIN_STEMS, parse_stems
+
+    wanted = [s for s in parse_stems(stems) if drums or s in MAIN_STEMS]
+    request = {
+        "stems": list(parse_stems(wanted)),
+        "format": format,
+        "bit_depth": bit_depth,
+        "model": model,
+        "quality": quality,
+        **({"drum_model": drum_model} if drum_model else {}),
+    }
+    raise typer.Exit(run(files, out, request, as_json))
+
+
+@app.command()
+def verify(
+    source: Annotated[Path, typer.Argument(help="The song the stems were made from.")],
+    folder: Annotated[Path, typer.Argument(help="The result folder: stems and manifest.json.", metavar="DIR")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Hold a result folder against its source, from the files alone; exit status 0 only if everything holds."""
+    from api.verify_command import verify as run
+
+    raise typer.Exit(run(source, folder, as_json))
+
+
+@models_app.command("list")
+def models_list(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Every model with its licence and where its weights are on this machine."""
+    from api.models_command import list_all
+
+    list_all(as_json)
+
+
+@models_app.command("fetch")
+def models_fetch(name: Annotated[str, typer.Argument(help="As `models list` names it.")]) -> None:
+    """Fetch a model's weights now, so that later runs need no network."""
+    from api.models_command import fetch
+
+    fetch(name)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option("--port", help="Port of Dagster's UI on 127.0.0.1.")] = 3000,
+) -> None:
+    """Start Dagster's UI and daemon on this installation's home, until Ctrl-C."""
+    from api.up_command import up as run
+
+    raise typer.Exit(run(port))
+
+
+def main() -> None:
+    """Entry point: a coded refusal becomes its sentence on standard error and its exit status."""
+    try:
+        app()
+    except StemPipelineError as refusal:
+        if "--json" in sys.argv:
+            import json
+
+            sys.stdout.write(json.dumps({"ok": False, "error": refusal.as_dict()}) + "\n")
+        sys.stderr.write(f"{refusal.code}: {refusal.message}\n")
+        sys.exit(refusal.exit_status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""One song through the job `separate_song` in this process: what the command line calls, and what a worker would.
+
+Belongs here: launching and reading back the run. Does not belong here: printing, folders of the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.analysis import analysis
+from assets.definitions import build_defs
+from assets.delivery import delivery, delivery_key
+from assets.failures import coded_error
+from assets.ingest import ingest
+from assets.jobs import separate_song
+from assets.partitions import songs
+from assets.request import SongRequest
+from assets.source import source
+from assets.stems import drum_stems, main_stems
+from assets.surroundings import Surroundings
+from stem_pipeline.errors import Cancelled, RunFailed
+from stem_pipeline.manifest import FILE_NAME, Manifest
+
+
+@dataclass(frozen=True)
+class SongRun:
+    """A finished run. `folder`: storage key of the delivery. `seconds`: by stage, `dagster` being what is left of `total`.
+
+    `reused`: assets that were served from what existed.
+    """
+
+    song: str
+    folder: str
+    manifest: Manifest
+    run_id: str
+    seconds: dict[str, float]
+    reused: tuple[str, ...]
+
+
+class SongRunner:
+    """Runs songs one after the other on one instance, the models staying loaded between them."""
+
+    def __init__(self, instance: dg.DagsterInstance, around: Surroundings) -> None:
+        self._instance, self._around = instance, around
+        definitions = build_defs(resource_overrides={"surroundings": around})
+        self._job = definitions.resolve_job_def(separate_song.name)
+
+    def run(self, file: Path, request: dict[str, Any]) -> SongRun:
+        """`request`: fields of `SongRequest`. Raises the coded refusal of whatever failed; nothing is then delivered."""
+        started = time.monotonic()
+        around = self._around
+        wanted = SongRequest(**request).parsed()
+        song = ingest(around.storage, file, around.limits)
+        self._instance.add_dynamic_partitions(str(songs.name), [song])
+        selection = [a.key for a in (source, analysis, main_stems, delivery)]
+        if wanted.wants_drum_parts:
+            selection.insert(3, drum_stems.key)
+        try:
+            result = self._job.execute_in_process(
+                instance=self._instance,
+                partition_key=song,
+                asset_selection=selection,
+                run_config={
+                    "resources": {"request": {"config": request}},
+                    # The events are in the instance; a console has progress bars instead.
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+            )
+        except dg.Failure as failure:
+            raise coded_error(failure) from failure
+        except dg.DagsterExecutionInterruptedError as interrupt:
+            raise Cancelled() from interrupt
+        except dg.DagsterError as error:
+            raise RunFailed(
+                "contract_broken", "A check on the stems failed and they are withheld; Dagster shows which."
+            ) from error
+        seconds: dict[str, float] = {}
+        reused: list[str] = []
+        for event in result.get_asset_materialization_events():
+            made = event.step_materialization_data.materialization
+            name = made.asset_key.path[-1]
+            seconds[name] = float(made.metadata["seconds"].value)
+            if made.metadata["served_from"].value == "what existed":
+                reused.append(name)
+        total = time.monotonic() - started
+        folder = delivery_key(song, wanted)
+        manifest = Manifest.from_json(around.storage.read_bytes(f"{folder}/{FILE_NAME}").decode())
+        return SongRun(
+            song=song,
+            folder=folder,
+            manifest=manifest,
+            run_id=result.run_id,
+            seconds={**seconds, "dagster": max(0.0, total - sum(seconds.values())), "total": total},
+            reused=tuple(reused),
+        )
