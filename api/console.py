@@ -109,15 +109,15 @@ def song_summary(song: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _tempo(tempo: Mapping[str, Any] | None) -> str:
-    if not tempo:
+def _tempo(tempo: Mapping[str, Any]) -> str:
+    if tempo["bpm"] is None:
         return "unknown"
     others = ", ".join(f"{a['bpm']:.1f}" for a in tempo["alternatives"])
     return f"{tempo['bpm']:.1f} BPM (confidence {tempo['confidence']:.2f}" + (f"; or {others})" if others else ")")
 
 
-def _key(key: Mapping[str, Any] | None) -> str:
-    if not key:
+def _key(key: Mapping[str, Any]) -> str:
+    if key["name"] is None:
         return "unknown"
     runner_up = key.get("runner_up")
     return f"{key['name']} (confidence {key['confidence']:.2f}" + (f"; or {runner_up['name']})" if runner_up else ")")

@@ -22,6 +22,7 @@ from api.result_folders import check_replaceable, place, unused_name
 from resources.settings import Settings
 from stem_pipeline.errors import CODES, Cancelled, StemPipelineError
 from stem_pipeline.manifest import FILE_NAME
+from stem_pipeline.stems import ALL_STEMS
 
 if TYPE_CHECKING:
     from assets.run_song import SongRun, SongRunner
@@ -100,6 +101,7 @@ def _one_song(
 
 def _report(file: Path, target: Path, run: SongRun) -> dict[str, Any]:
     manifest = run.manifest
+    stems = sorted(manifest.stems.items(), key=lambda item: ALL_STEMS.index(item[0]))
     measured = {c.name: c.measured for c in manifest.checks}
     residual = {
         level: measured.get(f"delivered_{level}_sum", measured.get(f"{level}_sum"))
@@ -116,13 +118,13 @@ def _report(file: Path, target: Path, run: SongRun) -> dict[str, Any]:
         "manifest": str(target / FILE_NAME),
         "song_id": manifest.song["id"],
         "run_id": run.run_id,
-        "tempo": manifest.analysis.get("tempo"),
-        "key": manifest.analysis.get("key"),
-        "loudness_lufs": (manifest.analysis.get("levels") or {}).get("integrated_lufs"),
+        "tempo": manifest.analysis["tempo"],
+        "key": manifest.analysis["key"],
+        "loudness_lufs": manifest.analysis["levels"]["integrated_lufs"],
         "duration_seconds": manifest.source["duration_seconds"],
         "gain": manifest.gain,
         "residual_dbfs": residual,
-        "stems": {name: {**asdict(s), "path": str(target / s.file)} for name, s in manifest.stems.items()},
+        "stems": {name: {**asdict(s), "path": str(target / s.file)} for name, s in stems},
         "checks": [asdict(c) for c in manifest.checks],
         "models": [asdict(m) for m in manifest.models],
         "licences": [f"{m.name}: {m.licence}" for m in manifest.models if m.research_only],

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from assets import keys
-from assets.analysis import ANALYSIS_VERSION, analysis
+from assets.analysis import analysis, analysis_key
 from assets.failures import coded_failures
 from assets.metadata import check_metadata, table
 from assets.partitions import songs
@@ -47,7 +47,7 @@ def delivery_key(song: str, wanted: ParsedRequest) -> str:
                 "stems": wanted.stems,
                 "format": wanted.format.label,
                 "title": wanted.title,
-                "analysis": ANALYSIS_VERSION,
+                "analysis": analysis_key(song, wanted),
                 "code": __version__,
             }
         ),
@@ -65,7 +65,7 @@ def deliver(around: Surroundings, song: str, wanted: ParsedRequest) -> tuple[Man
         return Manifest.from_json(storage.read_bytes(f"{folder}/{FILE_NAME}").decode()), True
     facts = SourceFacts.from_dict(read_json(storage, keys.source_facts(song)))
     check_can_hold(wanted.format, facts.sample_rate, facts.channels)
-    found = read_json(storage, keys.analysis(song, ANALYSIS_VERSION))
+    found = read_json(storage, analysis_key(song, wanted))
     levels = [_level(around, wanted.main_folder(song))]
     checks = level_checks(around, wanted.main_folder(song), keys.source_audio(song))
     if wanted.wants_drum_parts:
@@ -124,14 +124,7 @@ def _largest_peak(levels: list[StemFolder]) -> float:
 
 
 def _tags(facts: SourceFacts, stem: str, title: str, found: Mapping[str, Any]) -> dict[str, str]:
-    tempo, key = found.get("tempo"), found.get("key")
-    return stem_tags(
-        facts.tags,
-        stem,
-        title=title,
-        tempo=tempo["bpm"] if tempo else None,
-        key=key["name"] if key else None,
-    )
+    return stem_tags(facts.tags, stem, title=title, tempo=found["tempo"]["bpm"], key=found["key"]["name"])
 
 
 def _scaled(level: float | None, gain: float) -> float | None:

@@ -34,8 +34,8 @@ def source_facts(song: str) -> str:
     return f"songs/{song}/source.json"
 
 
-def analysis(song: str, version: str) -> str:
-    return f"songs/{song}/analysis-{version}.json"
+def analysis(song: str, version: str, digest: str) -> str:
+    return f"songs/{song}/analysis-{version}-{digest}.json"
 
 
 def stems_folder(song: str, model: str, version: str, digest: str) -> str:
