@@ -22,7 +22,7 @@ Precision = Literal["float32", "bfloat16"]
 _HINTS: dict[str, str] = {"float32": "f32", "bfloat16": "bf16"}
 _SHORT: dict[str, str] = {"float32": "fp32", "bfloat16": "bf16"}
 
-GRAPH_REVISION = 1
+GRAPH_REVISION = 2
 """Raise it whenever `htdemucs_graph` computes anything else: compiled networks on disk are then no longer used."""
 
 
@@ -69,8 +69,8 @@ class HtdemucsOpenVino:
             "INFERENCE_NUM_THREADS": threads or _usable_cpus(),
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
-        compiled = _compile(core, model, version, settings, cache_dir)
-        self._request = compiled.create_infer_request()
+        body, tail = _compile(core, model, version, settings, cache_dir)
+        self._body, self._tail = body.create_infer_request(), tail.create_infer_request()
 
     def separate_segments(self, segments: NDArray[np.float32]) -> NDArray[np.float32]:
         """`segments`: float32 [batch, 2, segment_samples] → float32 [batch, sources, 2, segment_samples].
@@ -88,30 +88,41 @@ class HtdemucsOpenVino:
 
     def _separate(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
         spectrogram, waveform, levels = self._spectrum.forward(segment)
-        answer = self._request.infer([spectrogram, waveform], share_inputs=True, share_outputs=True)
-        return self._spectrum.inverse(answer[0], answer[1], levels)
+        maps, waveforms = self._body.infer([spectrogram, waveform], share_inputs=True, share_outputs=True).to_tuple()
+        (spectrograms,) = self._tail.infer([maps], share_inputs=True, share_outputs=True).to_tuple()
+        return self._spectrum.inverse(spectrograms, waveforms, levels)
 
 
 def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _compile(core: Any, model: Any, version: str, settings: dict[str, Any], cache_dir: Path | None) -> Any:
-    """The compiled network: read from `cache_dir` where it lies there, otherwise compiled and left there."""
-    from stem_pipeline.separation.htdemucs_graph import build_graph
+def _compile(core: Any, model: Any, version: str, settings: dict[str, Any], cache_dir: Path | None) -> tuple[Any, Any]:
+    """Body and tail, compiled: read from `cache_dir` where they lie there, otherwise compiled and left there.
 
+    The tail is float32 whatever the settings: see `htdemucs_graph`.
+    """
+    from stem_pipeline.separation import htdemucs_graph
+
+    each = (settings, {**settings, "INFERENCE_PRECISION_HINT": _HINTS["float32"]})
     if cache_dir is None:
-        return core.compile_model(build_graph(model), "CPU", settings)
-    path = cache_dir / f"htdemucs-{_fingerprint(core, model, version, settings)}.blob"
-    try:
-        return core.import_model(path.read_bytes(), "CPU", settings)
-    except FileNotFoundError:
-        pass
-    except RuntimeError:  # cut short or foreign: made again below, and replaced
-        path.unlink(missing_ok=True)
-    compiled = core.compile_model(build_graph(model), "CPU", settings)
-    _keep(compiled, path)
-    return compiled
+        paths = []
+    else:
+        fingerprint = _fingerprint(core, model, version, settings)
+        paths = [cache_dir / f"htdemucs-{fingerprint}.{part}" for part in ("body", "tail")]
+        try:
+            body, tail = (core.import_model(p.read_bytes(), "CPU", s) for p, s in zip(paths, each, strict=True))
+            return body, tail
+        except FileNotFoundError:
+            pass
+        except RuntimeError:  # cut short or foreign: both are made again and replaced
+            for path in paths:
+                path.unlink(missing_ok=True)
+    graphs = htdemucs_graph.build_graphs(model)
+    body, tail = (core.compile_model(graph, "CPU", s) for graph, s in zip(graphs, each, strict=True))
+    for path, compiled in zip(paths, (body, tail), strict=False):
+        _keep(compiled, path)
+    return body, tail
 
 
 def _fingerprint(core: Any, model: Any, version: str, settings: dict[str, Any]) -> str:
