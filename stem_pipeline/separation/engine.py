@@ -140,23 +140,23 @@ def _estimates(
     groups = channel_groups(mixture.channels)
     normalisation = measure_normalisation(mixture)
     length = converted_length(mixture.samples, mixture.sample_rate, model.sample_rate)
-    plan = plan_segments(length, size, overlap, tail=min(model.sample_rate, size // 8))
+    plan = plan_segments(length, size, overlap)
     window = _Window(mixture, model.sample_rate, length)
     join = OverlapAdd(plan, triangle_window(size))
     back = RateConverter(model.sample_rate, mixture.sample_rate, sources * mixture.channels, mixture.samples)
-    meter = ProgressMeter(progress.stage, len(plan.offsets), progress.on_progress, progress.is_cancelled)
+    meter = ProgressMeter(progress.stage, len(plan.segments), progress.on_progress, progress.is_cancelled)
 
     batch = max(1, model.preferred_batch)
-    for first in range(0, len(plan.offsets), batch):
-        offsets = plan.offsets[first : first + batch]
-        segments = np.stack([window.read(offset, size) for offset in offsets])
+    for first in range(0, len(plan.segments), batch):
+        planned = plan.segments[first : first + batch]
+        segments = np.stack([window.read(segment.offset, size) for segment in planned])
         estimates = _separate_batch(model, segments, groups, normalisation)
-        for k in range(len(offsets)):
+        for k in range(len(planned)):
             joined = join.add(estimates[k]).reshape(sources * mixture.channels, -1)
-            native = back.convert(joined, last=first + k + 1 == len(plan.offsets))
+            native = back.convert(joined, last=first + k + 1 == len(plan.segments))
             if native.shape[-1]:
                 yield native.reshape(sources, mixture.channels, -1)
-        meter.advance(len(offsets))
+        meter.advance(len(planned))
 
 
 def _separate_batch(

@@ -14,7 +14,7 @@ from stem_pipeline.separation.segments import SegmentPlan
 class OverlapAdd:
     """Weighted overlap-add over a plan's segments, given in order.
 
-    `add` takes float32 [..., segment_samples] and returns what is now final: float32 [..., n], n possibly 0. The
+    `add` takes a segment's answer, float32 [..., segment_samples], and returns what is now final: float32 [..., n], n possibly 0. The
     returned blocks, joined, have exactly `plan.samples` samples: each is the window-weighted mean of all segments
     that cover it.
     """
@@ -27,23 +27,23 @@ class OverlapAdd:
         self._sum: NDArray[np.float32] | None = None
         self._weight = np.zeros(plan.segment_samples, dtype=np.float32)
 
-    def add(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
-        plan, size = self._plan, self._plan.segment_samples
-        if self._next >= len(plan.offsets) or segment.shape[-1] != size:
+    def add(self, answer: NDArray[np.float32]) -> NDArray[np.float32]:
+        segments = self._plan.segments
+        if self._next >= len(segments) or answer.shape[-1] != self._plan.segment_samples:
             raise ValueError("a segment too many, or of another length than the plan's")
-        offset = plan.offsets[self._next]
+        segment = segments[self._next]
         self._next += 1
         if self._sum is None:
-            self._sum = np.zeros(segment.shape, dtype=np.float32)
-        self._sum += segment * self._window
-        self._weight += self._window
+            self._sum = np.zeros(answer.shape, dtype=np.float32)
+        used = segment.stop - segment.start
+        self._sum[..., :used] += answer[..., segment.start - segment.offset :][..., :used] * self._window[:used]
+        self._weight[:used] += self._window[:used]
 
-        last = self._next == len(plan.offsets)
-        final = plan.samples - offset if last else plan.offsets[self._next] - offset
-        start = max(0, -offset)
-        finished = self._sum[..., start:final] / self._weight[start:final]
+        last = self._next == len(segments)
+        final = used if last else segments[self._next].start - segment.start
+        finished = self._sum[..., :final] / self._weight[:final]
         if not last:
-            keep = size - final
+            keep = self._plan.segment_samples - final
             # Copies: source and target overlap within one buffer.
             self._sum[..., :keep] = self._sum[..., final:].copy()
             self._sum[..., keep:] = 0

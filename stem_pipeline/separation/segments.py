@@ -12,42 +12,48 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class SegmentPlan:
-    """Offsets (samples, ascending) of segments of `segment_samples` that cover `samples`.
+class Segment:
+    """The model hears `offset` … `offset + segment_samples`; of its answer, `start` … `stop` is used. All in samples.
 
-    A song shorter than a segment has one segment that starts before it: its offset is negative, the song in the middle.
+    `offset` may lie before the song and a segment may end after it: there is silence there.
     """
+
+    offset: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """Segments of `segment_samples`, in order, whose used spans cover `samples`."""
 
     samples: int
     segment_samples: int
-    offsets: tuple[int, ...]
+    segments: tuple[Segment, ...]
 
 
-def plan_segments(samples: int, segment_samples: int, overlap: float, tail: int = 0) -> SegmentPlan:
-    """The fewest segments whose neighbours overlap by at least `overlap` (0…0.9) of a segment, spread evenly.
+def plan_segments(samples: int, segment_samples: int, overlap: float) -> SegmentPlan:
+    """Demucs' own plan: a fixed stride of (1 − `overlap`) of a segment, what is left at the end in the middle of its segment.
 
-    The last one ends `tail` samples after the song: a network knows little at the end of its segment, and a song's last
-    note should not lie there. Demucs cuts at a fixed stride instead, and its last segments may run far into zeros;
-    evenly spread, what they would waste is overlap everywhere. Raises ValueError for an overlap outside 0…0.9 or a
-    length below 0.
+    One difference: a segment that the one before covers to the end is left out. Cutting elsewhere (evenly spread, or
+    the last one flush with the end) moved single stems of 20-second songs by ±0.1 dB either way, a gain for none.
+    Raises ValueError for an overlap outside 0…0.9 or a length below 0.
 
-    >>> plan_segments(25, 10, 0.25).offsets
-    (0, 5, 10, 15)
-    >>> plan_segments(4, 10, 0.25).offsets
-    (-3,)
+    >>> [s.offset for s in plan_segments(25, 10, 0.25).segments]
+    [0, 7, 14, 18]
+    >>> plan_segments(4, 10, 0.25).segments
+    (Segment(offset=-3, start=0, stop=4),)
     """
-    if not 0 <= overlap <= 0.9 or samples < 0 or tail < 0 or segment_samples < 1:
+    if not 0 <= overlap <= 0.9 or samples < 0 or segment_samples < 1:
         raise ValueError(f"cannot plan {samples} samples in segments of {segment_samples} at overlap {overlap}")
-    if samples == 0:
-        return SegmentPlan(0, segment_samples, ())
-    if samples <= segment_samples:
-        return SegmentPlan(samples, segment_samples, (-((segment_samples - samples) // 2),))
     stride = max(1, int(segment_samples * (1 - overlap)))
-    travel = samples + tail - segment_samples
-    steps = -(-travel // stride)
-    # Rounded half up, in integers: the same on every platform. The last one must start inside the song.
-    offsets = tuple((2 * k * travel + steps) // (2 * steps) for k in range(steps + 1))
-    return SegmentPlan(samples, segment_samples, tuple(o for o in offsets if o < samples))
+    segments: list[Segment] = []
+    for start in range(0, samples, stride):
+        stop = min(start + segment_samples, samples)
+        segments.append(Segment(start - (segment_samples - (stop - start)) // 2, start, stop))
+        if stop == samples:
+            break
+    return SegmentPlan(samples, segment_samples, tuple(segments))
 
 
 def triangle_window(segment_samples: int, power: float = 1.0) -> NDArray[np.float32]:
