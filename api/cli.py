@@ -88,6 +88,27 @@ def models_fetch(name: Annotated[str, typer.Argument(help="As `models list` name
 
 
 @app.command()
+def bench(
+    file: Annotated[Path, typer.Argument(help="A real song.")],
+    truth: Annotated[Path | None, typer.Option("--truth", help="Folder with its true main stems, for SDR.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    quality: Annotated[str, typer.Option("--quality", help="fast, standard or best.")] = "standard",
+    repeat: Annotated[int, typer.Option("--repeat", help="Turns of each; medians are reported.")] = 1,
+    seconds: Annotated[
+        list[float] | None, typer.Option("--seconds", help="Cut or repeat to this; several: a curve.")
+    ] = None,
+    stock: Annotated[bool, typer.Option("--stock/--no-stock", help="Run stock Demucs beside ours.")] = True,
+    pipeline: Annotated[bool, typer.Option("--pipeline/--no-pipeline", help="Time the whole pipeline too.")] = True,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write the curve over the lengths as a PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Race ours against stock Demucs: same weights, same file, same machine, in turn."""
+    from api.bench_command import bench as run
+
+    run(file, truth, device, quality, repeat, seconds or [], stock, pipeline, plot, as_json)
+
+
+@app.command()
 def up(
     port: Annotated[int, typer.Option("--port", help="Port of Dagster's UI on 127.0.0.1.")] = 3000,
 ) -> None:

@@ -7,15 +7,19 @@ once their model is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from stem_pipeline.errors import RequestRefused
 from stem_pipeline.models.catalogue import ModelCard, check_licence, find_model
-from stem_pipeline.models.store import Notify, ensure_weights, ignore_notice
+from stem_pipeline.models.store import Notify, ensure_weights, ignore_notice, user_cache
 from stem_pipeline.progress import IsCancelled, OnProgress, ignore_progress, never_cancelled
 from stem_pipeline.separation.segment_model import SegmentModel
 
 DEFAULT_MAIN_MODEL = "htdemucs"
 DEFAULT_DRUM_MODEL = "nmf-drums"
+
+Weights = Callable[[], Path]
+"""Gives the proven weights file, fetching it if need be."""
 
 
 def load_model(
@@ -37,7 +41,7 @@ def load_model(
     if device not in ("auto", "cpu", "cuda"):
         raise RequestRefused("option_invalid", f"There is no device {device[:40]!r}: use auto, cpu or cuda.")
 
-    def weights():
+    def weights() -> Path:
         return ensure_weights(card, on_progress, is_cancelled=is_cancelled, notify=notify)
 
     return _LOADERS[card.name](card, weights, device)
@@ -49,23 +53,31 @@ def _cuda_is_there() -> bool:
     return torch.cuda.is_available()
 
 
-def _load_htdemucs(card: ModelCard, weights: Callable, device: str) -> SegmentModel:
+def _load_htdemucs(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
     from stem_pipeline.models.htdemucs import load_htdemucs
-    from stem_pipeline.separation.htdemucs_torch import HtdemucsTorch
 
     network = load_htdemucs(weights())
     if device == "cuda" or (device == "auto" and _cuda_is_there()):
+        from stem_pipeline.separation.htdemucs_torch import HtdemucsTorch
+
         return HtdemucsTorch(network, card.version, "cuda", "float16")
-    return HtdemucsTorch(network, card.version, "cpu")
+    from stem_pipeline.separation.htdemucs_openvino import HtdemucsOpenVino
+
+    return HtdemucsOpenVino(network, card.version, cache_dir=_compiled_networks())
 
 
-def _load_nmf_drums(card: ModelCard, weights: Callable, device: str) -> SegmentModel:
+def _compiled_networks() -> Path:
+    """Where compiled networks are kept: beside the weights in the user's cache."""
+    return user_cache().parent / "compiled"
+
+
+def _load_nmf_drums(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
     from stem_pipeline.drums.nmf import NmfDrums
 
     return NmfDrums()
 
 
-_LOADERS: dict[str, Callable[[ModelCard, Callable, str], SegmentModel]] = {
+_LOADERS: dict[str, Callable[[ModelCard, Weights, str], SegmentModel]] = {
     "htdemucs": _load_htdemucs,
     "nmf-drums": _load_nmf_drums,
 }
