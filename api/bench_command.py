@@ -49,7 +49,8 @@ def bench(
     if not file.is_file():
         raise AudioRefused("audio_not_found", f"There is no file called {file.name!r}.")
     results = []
-    for seconds in lengths or [None]:
+    wanted: list[float | None] = [*lengths] or [None]
+    for seconds in wanted:
         request = BenchRequest(file, truth, device, quality, repeat, seconds, stock)
         result = run_benchmark(request, lambda name: console.errors.print(f"running {name} …", highlight=False))
         result["pipeline"] = _time_pipeline(file, seconds, device, quality) if pipeline else None

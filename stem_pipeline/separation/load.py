@@ -16,7 +16,7 @@ from stem_pipeline.progress import IsCancelled, OnProgress, ignore_progress, nev
 from stem_pipeline.separation.segment_model import SegmentModel
 
 DEFAULT_MAIN_MODEL = "htdemucs"
-DEFAULT_DRUM_MODEL = "nmf-drums"
+DEFAULT_DRUM_MODEL = "stemline-drums"
 
 Weights = Callable[[], Path]
 """Gives the proven weights file, fetching it if need be."""
@@ -58,9 +58,9 @@ def _load_htdemucs(card: ModelCard, weights: Weights, device: str) -> SegmentMod
 
     network = load_htdemucs(weights())
     if device == "cuda" or (device == "auto" and _cuda_is_there()):
-        from stem_pipeline.separation.htdemucs_torch import HtdemucsTorch
+        from stem_pipeline.separation.demucs_torch import DemucsTorch
 
-        return HtdemucsTorch(network, card.version, "cuda", "float16")
+        return DemucsTorch(network, card.version, "cuda", "float16")
     from stem_pipeline.separation.htdemucs_openvino import HtdemucsOpenVino
 
     return HtdemucsOpenVino(network, card.version, cache_dir=_compiled_networks())
@@ -71,6 +71,22 @@ def _compiled_networks() -> Path:
     return user_cache().parent / "compiled"
 
 
+def _load_stemline_drums(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
+    from stem_pipeline.drums.model import DrumNet
+
+    return DrumNet(weights(), "cuda" if device == "cuda" or (device == "auto" and _cuda_is_there()) else "cpu")
+
+
+def _load_drumsep(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
+    from stem_pipeline.models.drumsep import load_drumsep
+    from stem_pipeline.separation.demucs_torch import DemucsTorch
+
+    network = load_drumsep(weights())
+    if device == "cuda" or (device == "auto" and _cuda_is_there()):
+        return DemucsTorch(network, card.version, "cuda", "float16", name=card.name)
+    return DemucsTorch(network, card.version, "cpu", name=card.name)
+
+
 def _load_nmf_drums(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
     from stem_pipeline.drums.nmf import NmfDrums
 
@@ -79,5 +95,7 @@ def _load_nmf_drums(card: ModelCard, weights: Weights, device: str) -> SegmentMo
 
 _LOADERS: dict[str, Callable[[ModelCard, Weights, str], SegmentModel]] = {
     "htdemucs": _load_htdemucs,
+    "stemline-drums": _load_stemline_drums,
+    "drumsep": _load_drumsep,
     "nmf-drums": _load_nmf_drums,
 }

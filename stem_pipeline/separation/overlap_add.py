@@ -14,7 +14,7 @@ from stem_pipeline.separation.segments import SegmentPlan
 class OverlapAdd:
     """Weighted overlap-add over a plan's segments, given in order.
 
-    `add` takes a segment's answer, float32 [..., segment_samples], and returns what is now final: float32 [..., n], n possibly 0. The
+    `add` takes a segment's answer, float32 [..., segment_samples], and returns what is now final: float32 [..., n]. The
     returned blocks, joined, have exactly `plan.samples` samples: each is the window-weighted mean of all segments
     that cover it.
     """

@@ -12,9 +12,9 @@ import torch
 from demucs.htdemucs import HTDemucs
 
 from stem_pipeline.errors import ModelRefused, RequestRefused
+from stem_pipeline.separation.demucs_torch import DemucsTorch
 from stem_pipeline.separation.htdemucs_openvino import HtdemucsOpenVino
 from stem_pipeline.separation.htdemucs_spectrum import SegmentSpectrum
-from stem_pipeline.separation.htdemucs_torch import HtdemucsTorch
 from stem_pipeline.separation.segment_model import SegmentModel
 
 SOURCES = ["drums", "bass", "other", "vocals"]
@@ -58,7 +58,7 @@ def test_it_plays_the_segment_model_protocol(small_model: HTDemucs) -> None:
 
 
 def test_in_float32_it_is_the_reference_whatever_the_weights(small_model: HTDemucs, small_segments: np.ndarray) -> None:
-    reference = HtdemucsTorch(small_model, "v1").separate_segments(small_segments)
+    reference = DemucsTorch(small_model, "v1").separate_segments(small_segments)
     answer = HtdemucsOpenVino(small_model, "v1", "float32").separate_segments(small_segments)
     assert answer.shape == reference.shape
     assert answer.dtype == np.float32
@@ -77,7 +77,7 @@ def test_a_batch_gives_the_bytes_of_its_segments_alone(small_model: HTDemucs, sm
 def test_silence_stays_finite_and_matches_the_reference(small_model: HTDemucs) -> None:
     silence = np.zeros((1, 2, 66_150), np.float32)
     answer = HtdemucsOpenVino(small_model, "v1", "float32").separate_segments(silence)
-    np.testing.assert_allclose(answer, HtdemucsTorch(small_model, "v1").separate_segments(silence), atol=1e-6)
+    np.testing.assert_allclose(answer, DemucsTorch(small_model, "v1").separate_segments(silence), atol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [SEGMENT, 66_150, 344_064])
@@ -169,7 +169,7 @@ def song() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def reference(published: HTDemucs, song: np.ndarray) -> np.ndarray:
-    return HtdemucsTorch(published, "v1").separate_segments(song)
+    return DemucsTorch(published, "v1").separate_segments(song)
 
 
 def test_float32_agrees_with_the_reference_on_real_music(

@@ -1,4 +1,4 @@
-"""HTDemucs as PyTorch computes it: the reference every other backend is held against, and the one for CUDA.
+"""Demucs networks as PyTorch computes them: the reference every other backend is held against, and the one for CUDA.
 
 Belongs here: Demucs' own forward pass, its precision, how many segments go to the device at once. Does not belong
 here: where weights come from, segments and overlap, the OpenVINO network.
@@ -26,10 +26,11 @@ _BYTES_PER_SEGMENT = 1_500_000_000
 _LARGEST_CUDA_BATCH = 32
 
 
-class HtdemucsTorch:
+class DemucsTorch:
     """Plays `SegmentModel` with the stock forward pass, in evaluation mode.
 
-    `model`: a `demucs.htdemucs.HTDemucs` with its weights loaded. `version`: the catalogue's. `precision` other than
+    `model`: a `demucs.htdemucs.HTDemucs` or `demucs.hdemucs.HDemucs` with its weights loaded. `version` and `name`: the
+    catalogue's. `precision` other than
     float32 means autocast: convolutions and matrix products in that type, the STFT and the norms in float32.
     `preferred_batch`: segments per forward pass; by default 1 on a CPU (more is slower there) and what free memory
     allows on CUDA.
@@ -38,7 +39,6 @@ class HtdemucsTorch:
     (`option_invalid`) for a device or a precision that does not exist.
     """
 
-    name = "htdemucs"
     normalised = True
 
     def __init__(
@@ -48,6 +48,7 @@ class HtdemucsTorch:
         device: Device = "cpu",
         precision: Precision = "float32",
         preferred_batch: int | None = None,
+        name: str = "htdemucs",
     ) -> None:
         import torch
 
@@ -63,6 +64,7 @@ class HtdemucsTorch:
                 "CUDA was asked for, but PyTorch finds no usable CUDA device: use the cpu device, or install a driver "
                 "and a PyTorch build with CUDA.",
             )
+        self.name = name
         self.version = version
         self.backend = f"torch-{device}-{precision}"
         self.sources: tuple[str, ...] = tuple(model.sources)
