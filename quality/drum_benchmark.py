@@ -73,6 +73,11 @@ def read_multitrack(folder: Path) -> Parts:
     return {k: v[:, :length] for k, v in parts.items()}
 
 
+def sum_of(parts: Parts) -> Audio:
+    """The drums: all four parts together."""
+    return np.stack([parts[p] for p in DRUM_PARTS]).sum(0, dtype=np.float32)
+
+
 def mixture_itself(mixture: Audio) -> Parts:
     """The floor: nothing is separated."""
     return dict.fromkeys(DRUM_PARTS, mixture)
@@ -116,7 +121,7 @@ class Score:
 
 def score_multitrack(name: str, parts: Parts, methods: dict[str, Method]) -> Iterator[Score]:
     """Every method on the sum of `parts`, part by part; silent parts are left out."""
-    mixture = np.sum([parts[p] for p in DRUM_PARTS], axis=0, dtype=np.float32)
+    mixture = sum_of(parts)
     for method_name, method in methods.items():
         started = time.perf_counter()
         estimates = method(mixture)
@@ -169,7 +174,7 @@ def render_reserved_loop(kit: dict[str, str], drumkits: Path, bars: int = 4, see
     Raises `RequestRefused` (`audio_not_found`) when the package is not installed.
     """
     import soundfile
-    import soxr
+    from scipy.signal import resample_poly
 
     eighth = 60 / 110 / 2
     rng = np.random.default_rng(seed)
@@ -182,7 +187,7 @@ def render_reserved_loop(kit: dict[str, str], drumkits: Path, bars: int = 4, see
                 "audio_not_found", "The reserved kits are not here: apt-get install hydrogen-drumkits."
             )
         audio, rate = soundfile.read(path, always_2d=True)
-        mono = audio.mean(1) if rate == RATE else soxr.resample(audio.mean(1), rate, RATE)
+        mono = audio.mean(1) if rate == RATE else resample_poly(audio.mean(1), RATE, rate)
         sounds[piece] = (mono / np.abs(mono).max() * _LEVEL[piece]).astype(np.float32)
     parts = {part: np.zeros((1, length), np.float32) for part in DRUM_PARTS}
     part_of = {piece: part for part, pieces in _PIECES.items() for piece in pieces}
@@ -344,7 +349,7 @@ def main(argv: list[str] | None = None) -> int:
         if scores:
             say(as_table(scores) + "\n")
         if options.picture and material:
-            mixture = np.sum(list(next(iter(material.values())).values()), axis=0, dtype=np.float32)
+            mixture = sum_of(next(iter(material.values())))
             bar = slice(int(6.4 * RATE), int(8.9 * RATE))
             parts = list(methods.values())[-1](mixture)
             draw_parts(mixture[:, bar], {p: parts[p][:, bar] for p in DRUM_PARTS}, options.picture)

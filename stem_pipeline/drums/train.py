@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import json
 import math
 import multiprocessing
@@ -29,9 +28,9 @@ from stem_pipeline.drums.kits import KITS, refuse_reserved_groove, refuse_reserv
 from stem_pipeline.drums.network import DrumNetwork, NetworkShape
 from stem_pipeline.drums.one_shots import OneShotBank, build_bank
 from stem_pipeline.drums.training_clips import Remix, RenderingProcess, Round, Rounds, remix
+from stem_pipeline.drums.training_curves import draw_curves, write_curve_row
 from stem_pipeline.errors import RequestRefused
 from stem_pipeline.progress import IsCancelled, OnProgress, ProgressMeter, ignore_progress, never_cancelled
-from stem_pipeline.stems import DRUM_PARTS
 
 
 @dataclass(frozen=True)
@@ -298,7 +297,7 @@ def train(
             mean.update(learner.network, done)
             done += 1
             if done % 20 == 0 or done == config.steps:
-                _write_curve(folder / "curves.csv", done, window, learning_rate(config, done), cpu_seconds())
+                write_curve_row(folder / "curves.csv", done, window, learning_rate(config, done), cpu_seconds())
                 window = []
             if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
                 save(done)
@@ -311,17 +310,6 @@ def train(
             process.terminate() if done < config.steps else process.join(60)
     learner.close()
     return mean.network
-
-
-def _write_curve(path: Path, step: int, window: list[tuple[float, Tensor]], rate: float, cpu_seconds: float) -> None:
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        rows = csv.writer(file)
-        if fresh:
-            rows.writerow(["step", "loss", *(f"sdr_{p}_db" for p in DRUM_PARTS), "learning_rate", "cpu_seconds"])
-        sdr = torch.stack([s for _, s in window]).nanmean(0)
-        loss = sum(x for x, _ in window) / len(window)
-        rows.writerow([step, f"{loss:.3f}", *(f"{float(x):.2f}" for x in sdr), f"{rate:.2e}", f"{cpu_seconds:.0f}"])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -361,6 +349,7 @@ def main(argv: list[str] | None = None) -> int:
         network = train(config, show, lambda: stopping)
     except Cancelled:
         return 130
+    draw_curves(Path(config.work_folder) / "curves.csv", Path(config.work_folder) / "curves.png")
     if options.export:
         from stem_pipeline.drums.weights_file import export_weights
 

@@ -1,4 +1,4 @@
-"""A tiny bank of synthetic one-shots, so that rendering and training are tested without any package of samples."""
+"""A tiny bank of synthetic one-shots and a tiny network, so that training is tested without any package of samples."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from stem_pipeline.drums.network import NetworkShape
 from stem_pipeline.drums.one_shots import RATE, OneShot, OneShotBank
 
 KIT = "hydrogen/GMRockKit"
 """A name of the catalogue: training refuses any other. The sounds are not that kit's."""
+
+SMALL = NetworkShape(
+    window_samples=1024, hop_samples=256, narrow_bands=16, bands=32, channels=(4, 4, 8, 8, 8), context_channels=8
+)
 
 
 def synthetic_bank(folder: Path) -> OneShotBank:

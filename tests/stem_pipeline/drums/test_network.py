@@ -7,12 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from drum_sounds import SMALL
 
 from stem_pipeline.drums.network import BandFold, DrumNetwork, NetworkShape, band_edges
-
-SMALL = NetworkShape(
-    window_samples=1024, hop_samples=256, narrow_bands=16, bands=32, channels=(4, 4, 8, 8, 8), context_channels=8
-)
 
 
 @pytest.fixture(scope="module")

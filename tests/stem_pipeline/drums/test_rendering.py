@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drum_sounds import synthetic_bank
 
 from stem_pipeline.drums.grooves import invented_groove, more_toms
 from stem_pipeline.drums.one_shots import PIECES, RATE, piece_of
 from stem_pipeline.drums.rendering import Renderer
-from tests.stem_pipeline.drums.drum_sounds import synthetic_bank
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drum_sounds import SMALL, synthetic_bank
 
 from stem_pipeline.drums.model import DrumNet
 from stem_pipeline.drums.train import TrainingConfig, learning_rate, train
 from stem_pipeline.drums.weights_file import export_weights, load_network
 from stem_pipeline.errors import Cancelled, ModelRefused, RequestRefused
 from stem_pipeline.separation.segment_model import SegmentModel
-from tests.stem_pipeline.drums.drum_sounds import synthetic_bank
-from tests.stem_pipeline.drums.test_network import SMALL
 
 
 def _config(folder: Path, **changes) -> TrainingConfig:
