@@ -6,9 +6,12 @@ Belongs here: names of commands and options. What a command does is a file of it
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -118,17 +121,37 @@ def up(
     raise typer.Exit(run(port))
 
 
-def main() -> None:
-    """Entry point: a coded refusal becomes its sentence on standard error and its exit status."""
-    try:
-        app()
-    except StemPipelineError as refusal:
-        if "--json" in sys.argv:
-            import json
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Typer's (or click's) error for wrong options; typer names it in no public place."""
 
-            sys.stdout.write(json.dumps({"ok": False, "error": refusal.as_dict()}) + "\n")
+
+def main() -> None:
+    """Entry point: every refusal becomes its sentence on standard error and its exit status, with `--json` an object too."""
+    try:
+        status = app(standalone_mode=False)
+    except _UsageError as wrong:
+        wrong.show()  # type: ignore[attr-defined]
+        _end(StemPipelineError("option_invalid", wrong.format_message()), told=True)  # type: ignore[attr-defined]
+    except StemPipelineError as refusal:
+        _end(refusal)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`… | head`); a second complaint at exit is kept from them as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except Exception as error:
+        # The last line before a person. A developer sees the trace with `python -X dev`.
+        if sys.flags.dev_mode:
+            raise
+        _end(StemPipelineError("internal", f"Something unexpected failed ({type(error).__name__})."))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end(refusal: StemPipelineError, told: bool = False) -> NoReturn:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"ok": False, "error": refusal.as_dict()}, ensure_ascii=False) + "\n")
+    if not told:
         sys.stderr.write(f"{refusal.code}: {refusal.message}\n")
-        sys.exit(refusal.exit_status)
+    sys.exit(refusal.exit_status)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from stem_pipeline.progress import OnProgress
 from stem_pipeline.progress import Progress as Event
@@ -69,7 +70,7 @@ def progress_bars(quiet: bool) -> Iterator[OnProgress]:
 
 def song_table(title: str, song: Mapping[str, Any]) -> Table:
     """The stems of one result: what each is, how loud, where."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=Text(title), title_justify="left", caption_justify="left")
     for column, justify in (("stem", "left"), ("length", "right"), ("peak dBFS", "right"), ("LUFS", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     table.add_column("path", overflow="fold")
@@ -79,7 +80,7 @@ def song_table(title: str, song: Mapping[str, Any]) -> Table:
             f"{stem['samples'] / stem['sample_rate']:.3f} s",
             _level(stem["peak_dbfs"]),
             _level(stem["integrated_lufs"]),
-            stem["path"],
+            Text(stem["path"]),
         )
     return table
 

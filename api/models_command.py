@@ -11,14 +11,14 @@ import sys
 from rich.table import Table
 
 from api import console
-from resources.settings import Settings
+from resources.settings import read_settings
 
 
 def list_all(as_json: bool) -> None:
     """Prints every model of the catalogue."""
     from stem_pipeline.models.store import list_models
 
-    allowed = Settings().allow_research_weights
+    allowed = read_settings().allow_research_weights
     found = list_models()
     if as_json:
         document = {"models": [{**s.card.as_dict(), "kind": s.card.kind, "state": s.state} for s in found]}
@@ -46,7 +46,7 @@ def fetch(name: str) -> None:
     from stem_pipeline.models.store import ensure_weights
 
     card = find_model(name)
-    check_licence(card, Settings().allow_research_weights)
+    check_licence(card, read_settings().allow_research_weights)
     if not card.has_weights:
         console.output().print(f"{card.name} has no weights: there is nothing to fetch.")
         return

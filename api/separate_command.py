@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from api import console
-from api.result_folders import check_replaceable, place, unused_name
-from resources.settings import Settings
+from api.result_folders import check_replaceable, place, printable, unused_name
+from resources.settings import read_settings
 from stem_pipeline.errors import CODES, Cancelled, StemPipelineError
 from stem_pipeline.manifest import FILE_NAME
 from stem_pipeline.stems import ALL_STEMS
@@ -50,14 +50,14 @@ def separate(files: list[Path], out: Path, request: dict[str, Any], as_json: boo
                     around.on_progress = around.models.on_progress = on_progress
                     report = _one_song(runner, around, file, out / unused_name(file.stem, taken), request)
                 except StemPipelineError as refusal:
-                    report = {"file": str(file), "ok": False, "error": refusal.as_dict()}
+                    report = {"file": printable(file), "ok": False, "error": refusal.as_dict()}
                 except KeyboardInterrupt:
-                    report = {"file": str(file), "ok": False, "error": Cancelled().as_dict()}
+                    report = {"file": printable(file), "ok": False, "error": Cancelled().as_dict()}
                 except Exception as error:
                     # The last line before a person: whatever else broke is told by a code; its trace goes to the log.
                     logging.getLogger(__name__).debug("unexpected failure", exc_info=error)
                     failed = StemPipelineError("internal", f"Something unexpected failed ({type(error).__name__}).")
-                    report = {"file": str(file), "ok": False, "error": failed.as_dict()}
+                    report = {"file": printable(file), "ok": False, "error": failed.as_dict()}
             songs.append(report)
             if not report["ok"]:
                 status = status or CODES[report["error"]["code"]].exit_status
@@ -77,22 +77,24 @@ def _open_runner() -> tuple[SongRunner, Surroundings]:
     warnings.filterwarnings("ignore", message=".*currently in preview.*")
     from assets.run_song import SongRunner
     from assets.surroundings import surroundings_from
-    from resources.dagster_instance import open_instance
+    from resources.dagster_instance import close_abandoned_runs, open_instance
 
-    settings = Settings()
+    settings = read_settings()
     around = surroundings_from(settings)
     around.models.notify = lambda sentence: console.errors.print(sentence, highlight=False, markup=False)
     sweep = getattr(around.storage, "sweep_scratch", None)
     if sweep:
         sweep()
-    return SongRunner(open_instance(settings.dagster_home), around), around
+    instance = open_instance(settings.dagster_home)
+    close_abandoned_runs(instance)
+    return SongRunner(instance, around), around
 
 
 def _one_song(
     runner: SongRunner, around: Surroundings, file: Path, target: Path, request: dict[str, Any]
 ) -> dict[str, Any]:
     check_replaceable(target)
-    run = runner.run(file, {**request, "title": file.stem})
+    run = runner.run(file, {**request, "title": printable(Path(file.stem))})
     with contextlib.ExitStack() as stack:
         names = [FILE_NAME, *(s.file for s in run.manifest.stems.values())]
         place({n: stack.enter_context(around.storage.local_copy(f"{run.folder}/{n}")) for n in names}, target)
@@ -111,11 +113,11 @@ def _report(file: Path, target: Path, run: SongRun) -> dict[str, Any]:
         if f"{level}_sum" in measured
     }
     return {
-        "file": str(file),
+        "file": printable(file),
         "ok": manifest.verdict == "passed",
         "verdict": manifest.verdict,
-        "folder": str(target),
-        "manifest": str(target / FILE_NAME),
+        "folder": printable(target),
+        "manifest": printable(target / FILE_NAME),
         "song_id": manifest.song["id"],
         "run_id": run.run_id,
         "tempo": manifest.analysis["tempo"],
@@ -124,7 +126,7 @@ def _report(file: Path, target: Path, run: SongRun) -> dict[str, Any]:
         "duration_seconds": manifest.source["duration_seconds"],
         "gain": manifest.gain,
         "residual_dbfs": residual,
-        "stems": {name: {**asdict(s), "path": str(target / s.file)} for name, s in stems},
+        "stems": {name: {**asdict(s), "path": printable(target / s.file)} for name, s in stems},
         "checks": [asdict(c) for c in manifest.checks],
         "models": [asdict(m) for m in manifest.models],
         "licences": [f"{m.name}: {m.licence}" for m in manifest.models if m.research_only],

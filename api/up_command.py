@@ -17,7 +17,7 @@ import httpx
 
 from api import console
 from resources.dagster_instance import prepare_dagster_home
-from resources.settings import Settings
+from resources.settings import read_settings
 from stem_pipeline.errors import RequestRefused, RunFailed
 
 _START_SECONDS = 90
@@ -30,8 +30,9 @@ def up(port: int) -> int:
     Raises `RequestRefused` (`option_invalid`) if the port is taken, `RunFailed` (`internal`) if one of them ends.
     """
     _check_port(port)
-    settings = Settings()
+    settings = read_settings()
     home = prepare_dagster_home(settings.dagster_home)
+    _close_abandoned_runs(home)
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home.resolve()),
@@ -72,6 +73,14 @@ def up(port: int) -> int:
             return 0
         finally:
             _stop(running)
+
+
+def _close_abandoned_runs(home: Path) -> None:
+    """A killed run would hold the queue's only place for ever. Dagster is imported here, once, not with the module."""
+    from resources.dagster_instance import close_abandoned_runs, open_instance
+
+    with open_instance(home) as instance:
+        close_abandoned_runs(instance)
 
 
 def _check_port(port: int) -> None:

@@ -5,6 +5,7 @@ Belongs here: from masters to a published folder with its manifest. The arithmet
 """
 
 import contextlib
+import functools
 import hashlib
 import math
 import time
@@ -93,7 +94,7 @@ def deliver(around: Surroundings, song: str, wanted: ParsedRequest) -> tuple[Man
         )
         checks += check_deliverables(
             lambda: blocks_of(parent),
-            {s: (lambda r=masters[s]: blocks_of(r)) for s in wanted.stems},
+            {s: functools.partial(blocks_of, masters[s]) for s in wanted.stems},
             files,
             wanted.format,
             facts.sample_rate,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from stem_pipeline.errors import CODES, StemPipelineError
+from stem_pipeline.errors import CODES, RunFailed, StemPipelineError
 
 _RETRYABLE = {"storage_failed", "model_unavailable"}
 """The outside world may be back in a moment; a bad song or a full device will not change."""
@@ -29,10 +29,15 @@ def coded_failures() -> Iterator[None]:
         ) from error
 
 
-def coded_error(failure: dg.Failure) -> StemPipelineError:
-    """The refusal inside a failure, or `internal` when there is none."""
-    code = failure.metadata.get("code")
-    message = failure.metadata.get("message")
-    if code is not None and message is not None and code.value in CODES:
-        return StemPipelineError(str(code.value), str(message.value))
-    return StemPipelineError("internal", "Something unexpected failed; the run's log in Dagster has the details.")
+def refusal_of(result: dg.ExecuteInProcessResult) -> StemPipelineError:
+    """What made a run fail: its coded refusal, the sentences of its failed checks, or `internal`."""
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data.user_failure_data
+            metadata = data.metadata if data else {}
+            if "code" in metadata and "message" in metadata and metadata["code"].value in CODES:
+                return StemPipelineError(str(metadata["code"].value), str(metadata["message"].value))
+    broken = [e.description or e.check_name for e in result.get_asset_check_evaluations() if not e.passed]
+    if broken:
+        return RunFailed("contract_broken", f"The stems failed their proof and are withheld: {'; '.join(broken)}.")
+    return RunFailed("internal", "Something unexpected failed; the run's log in Dagster has the details.")

@@ -15,7 +15,7 @@ import dagster as dg
 from assets.analysis import analysis
 from assets.definitions import build_defs
 from assets.delivery import delivery, delivery_key
-from assets.failures import coded_error
+from assets.failures import refusal_of
 from assets.ingest import ingest
 from assets.jobs import separate_song
 from assets.partitions import songs
@@ -23,7 +23,8 @@ from assets.request import SongRequest
 from assets.source import source
 from assets.stems import drum_stems, main_stems
 from assets.surroundings import Surroundings
-from stem_pipeline.errors import Cancelled, RunFailed
+from resources.dagster_instance import process_tags
+from stem_pipeline.errors import Cancelled
 from stem_pipeline.manifest import FILE_NAME, Manifest
 
 
@@ -65,26 +66,24 @@ class SongRunner:
                 instance=self._instance,
                 partition_key=song,
                 asset_selection=selection,
+                tags=process_tags(),
+                raise_on_error=False,
                 run_config={
                     "resources": {"request": {"config": request}},
                     # The events are in the instance; a console has progress bars instead.
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
             )
-        except dg.Failure as failure:
-            raise coded_error(failure) from failure
         except dg.DagsterExecutionInterruptedError as interrupt:
             raise Cancelled() from interrupt
-        except dg.DagsterError as error:
-            raise RunFailed(
-                "contract_broken", "A check on the stems failed and they are withheld; Dagster shows which."
-            ) from error
+        if not result.success:
+            raise refusal_of(result)
         seconds: dict[str, float] = {}
         reused: list[str] = []
         for event in result.get_asset_materialization_events():
             made = event.step_materialization_data.materialization
             name = made.asset_key.path[-1]
-            seconds[name] = float(made.metadata["seconds"].value)
+            seconds[name] = _number(made.metadata["seconds"])
             if made.metadata["served_from"].value == "what existed":
                 reused.append(name)
         total = time.monotonic() - started
@@ -98,3 +97,10 @@ class SongRunner:
             seconds={**seconds, "dagster": max(0.0, total - sum(seconds.values())), "total": total},
             reused=tuple(reused),
         )
+
+
+def _number(value: dg.MetadataValue) -> float:
+    """The float inside a metadata value that this package wrote as one."""
+    if not isinstance(value, dg.FloatMetadataValue) or value.value is None:
+        raise TypeError("a duration in metadata is no float")
+    return value.value

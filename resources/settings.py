@@ -1,6 +1,6 @@
 """What an operator may set, from the environment: one class, one prefix (`STEM_PIPELINE_`).
 
-Belongs here: names, defaults, bounds. Does not belong here: what a single song is asked for (`assets.song.SongRequest`).
+Belongs here: names, defaults, bounds. Does not belong here: what a single song is asked for (`assets.request.SongRequest`).
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stem_pipeline.errors import RequestRefused
 
 
 class Settings(BaseSettings):
@@ -30,8 +32,20 @@ class Settings(BaseSettings):
 
     @property
     def storage_root(self) -> Path:
-        return self.home.expanduser() / "storage"
+        return self.home.expanduser().absolute() / "storage"
 
     @property
     def dagster_home(self) -> Path:
-        return self.home.expanduser() / "dagster"
+        return self.home.expanduser().absolute() / "dagster"
+
+
+def read_settings() -> Settings:
+    """The environment's settings. Raises `RequestRefused` (`option_invalid`) naming the variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = f"STEM_PIPELINE_{'_'.join(str(part) for part in wrong['loc'])}".upper()
+        raise RequestRefused(
+            "option_invalid", f"The environment variable {name} cannot be used: {wrong['msg']}."
+        ) from error

@@ -7,6 +7,7 @@ Belongs here: the `Storage` protocol and the local folder that plays it. Does no
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -21,7 +22,12 @@ import psutil
 
 from stem_pipeline.errors import RunFailed
 
-_KEY = re.compile(r"[A-Za-z0-9@=+._-]+(/[A-Za-z0-9@=+._-]+)*")
+_SEGMENT = r"[A-Za-z0-9@=+_-][A-Za-z0-9@=+._-]*"
+_KEY = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
+"""No segment begins with a dot: no way up, and none into scratch."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_CLOCK_SLACK_SECONDS = 2.0
 
 
 class Storage(Protocol):
@@ -81,7 +87,7 @@ class LocalStorage:
         self._scratch = root / ".scratch"
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key) or ".." in key.split("/"):
+        if not _KEY.fullmatch(key):
             raise ValueError(f"not a storage key: {key!r}")
         return self.root / key
 
@@ -110,12 +116,14 @@ class LocalStorage:
                 with self.scratch() as folder:
                     near = folder / "object"
                     shutil.copyfile(file, near)
+                    with near.open("rb") as handle:
+                        os.fsync(handle.fileno())
                     os.replace(near, target)
                 file.unlink()
             else:
                 os.replace(file, target)
         except OSError as error:
-            raise RunFailed("storage_failed", f"The object {key} cannot be written: {error.strerror}.") from error
+            raise _failed(error, f"The object {key} cannot be written") from error
 
     @contextlib.contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
@@ -137,18 +145,24 @@ class LocalStorage:
             self._scratch.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=_scratch_prefix(os.getpid()), dir=self._scratch))
         except OSError as error:
-            raise RunFailed("storage_failed", f"The storage folder cannot be written: {error.strerror}.") from error
+            raise _failed(error, "The storage folder cannot be written") from error
         try:
             yield folder
+        except OSError as error:
+            # Whoever fills the disk while working in scratch says so in the product's words; other errors are theirs.
+            if error.errno in _NO_ROOM:
+                raise _failed(error, "The storage is full") from error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep_scratch(self) -> int:
         """Removes what killed processes of this host left in scratch; returns how many folders that were."""
         swept = 0
-        for folder in self._scratch.glob(_scratch_prefix("*")):
-            pid = int(folder.name.split("-")[-2])
-            if not psutil.pid_exists(pid):
+        prefix = _scratch_prefix("")[:-1]
+        for folder in self._scratch.glob(f"{prefix}*"):
+            pid, _, _ = folder.name.removeprefix(prefix).partition("-")
+            if pid.isdigit() and not _is_owner(int(pid), folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 swept += 1
         return swept
@@ -160,3 +174,19 @@ class LocalStorage:
 def _scratch_prefix(pid: int | str) -> str:
     # The host is in the name: a folder may be shared by several machines, whose process ids mean nothing here.
     return f"{re.sub('[^A-Za-z0-9]', '_', platform.node()) or 'host'}-{pid}-"
+
+
+def _is_owner(pid: int, folder: Path) -> bool:
+    """Whether the process `pid` can have made `folder`: a number is given again, but not to an older process."""
+    try:
+        return psutil.Process(pid).create_time() <= folder.stat().st_mtime + _CLOCK_SLACK_SECONDS
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _failed(error: OSError, what: str) -> RunFailed:
+    if error.errno in _NO_ROOM:
+        return RunFailed("disk_full", f"{what}: there is no space left. Make room and run again.")
+    return RunFailed("storage_failed", f"{what}: {error.strerror}.")
