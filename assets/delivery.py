@@ -73,7 +73,7 @@ def deliver(around: Surroundings, song: str, wanted: ParsedRequest) -> tuple[Man
         levels.append(_level(around, wanted.drum_folder(song)))
         drums = keys.stem_audio(wanted.main_folder(song), "drums")
         checks += level_checks(around, wanted.drum_folder(song), drums)
-    gain = shared_gain(_largest_peak(levels), wanted.format.bits)
+    gain = shared_gain(_largest_peak(levels), wanted.format.bits if wanted.format.integer else None)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(storage.scratch())
         parent = MasterReader(stack.enter_context(storage.local_copy(keys.source_audio(song))))

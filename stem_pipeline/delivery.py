@@ -40,7 +40,7 @@ def write_deliverables(
     `source`. `tags`: by stem. In integer formats the four main stems add up to gain·source and the drum parts to the
     drums stem exactly, whichever of them are wanted. Memory is that of a block; a failure leaves no file.
     """
-    bits = fmt.bits
+    bits = fmt.bits if fmt.integer else None
     files = {stem: folder / f"{stem}.{fmt.extension}" for stem in wanted}
     meter = ProgressMeter("encode", max(1, -(-source.samples // _BLOCK)), on_progress, is_cancelled)
     with contextlib.ExitStack() as stack:
