@@ -51,5 +51,10 @@ def stems_record(folder: str) -> str:
     return f"{folder}/stems.json"
 
 
+def stems_checks(folder: str) -> str:
+    """What the contract's checks found on the masters of a stems folder."""
+    return f"{folder}/checks.json"
+
+
 def delivery_folder(song: str, digest: str) -> str:
     return f"deliveries/{song}/{digest}"

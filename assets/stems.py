@@ -4,6 +4,7 @@ Belongs here: the assets and their blocking checks. Making a level is stem_folde
 """
 
 import contextlib
+from dataclasses import asdict
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ from assets.stem_folder import StemFolder, find_stems, make_stems, measure_level
 from assets.surroundings import Surroundings
 from quality.checks import check_equal, check_lag, check_lengths, check_sum
 from quality.pictures import draw
+from resources.storage import read_json, write_json
 from stem_pipeline.errors import RunFailed
 from stem_pipeline.manifest import CheckRecord
 from stem_pipeline.stems import PARENT
@@ -78,11 +80,15 @@ def _materialized(around: Surroundings, level: StemFolder) -> dg.MaterializeResu
     )
 
 
-def level_checks(around: Surroundings, folder: str, parent_key: str) -> list[CheckRecord]:
+def level_checks(around: Surroundings, folder: str, parent_key: str, *, again: bool = False) -> list[CheckRecord]:
     """The contract on one level's masters: length, rate, channels, lag, sum.
 
+    Measured once and kept beside the masters; `again` measures anew, as an asset check must.
     Raises `RunFailed` (`storage_failed`) if the level is not there.
     """
+    kept = keys.stems_checks(folder)
+    if not again and around.storage.exists(kept):
+        return [CheckRecord(**c) for c in read_json(around.storage, kept)]
     level = find_stems(around.storage, folder)
     if level is None:
         raise RunFailed("storage_failed", "The stems to be checked are not in storage: materialize them first.")
@@ -90,13 +96,15 @@ def level_checks(around: Surroundings, folder: str, parent_key: str) -> list[Che
     name = "main" if PARENT[level.stems[0]] == "mixture" else "drums"
     parent_rate, parent_channels = shape["parent"]
     rates, channels = ({shape[s][i] for s in level.stems} for i in (0, 1))
-    return [
+    checks = [
         check_lengths(name, report),
         check_equal(f"{name}_rate", _other(rates, parent_rate), parent_rate, "Rate in Hz"),
         check_equal(f"{name}_channels", _other(channels, parent_channels), parent_channels, "Channels"),
         check_lag(name, report),
         check_sum(name, report),
     ]
+    write_json(around.storage, kept, [asdict(c) for c in checks])
+    return checks
 
 
 def _other(found: set[int], expected: int) -> int:
@@ -111,7 +119,8 @@ def main_stems_are_exact(
     """Main stems have the source's length, rate and channels, lag 0, and add up to it within −100 dBFS."""
     with coded_failures():
         song = context.partition_key
-        checks = level_checks(surroundings, request.parsed().main_folder(song), keys.source_audio(song))
+        folder = request.parsed().main_folder(song)
+        checks = level_checks(surroundings, folder, keys.source_audio(song), again=True)
     return _checked(checks)
 
 
@@ -124,7 +133,7 @@ def drum_stems_are_exact(
         song = context.partition_key
         wanted = request.parsed()
         drums = keys.stem_audio(wanted.main_folder(song), "drums")
-        checks = level_checks(surroundings, wanted.drum_folder(song), drums)
+        checks = level_checks(surroundings, wanted.drum_folder(song), drums, again=True)
     return _checked(checks)
 
 
