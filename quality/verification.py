@@ -6,14 +6,15 @@ Belongs here: reading the folder and running the checks on it. Nothing of storag
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from quality.checks import check_equal, verdict
 from quality.deliverables import check_deliverables
-from stem_pipeline.audio import open_source, parse_format
-from stem_pipeline.errors import AudioRefused, StemPipelineError
+from stem_pipeline.audio import OutputFormat, open_source, parse_format
+from stem_pipeline.errors import AudioRefused, RequestRefused, StemPipelineError
 from stem_pipeline.manifest import FILE_NAME, CheckRecord, Manifest
 from stem_pipeline.separation.segment_model import Audio
 
@@ -35,9 +36,8 @@ def verify_result(source: Path, folder: Path) -> Verification:
     readable manifest, `AudioRefused` when the source is no song.
     """
     manifest = _read_manifest(folder)
-    checks = [
-        check_equal("source_hash", _sha256(source), manifest.song["id"], "sha256 of the source"),
-    ]
+    song, fmt, gain = _claims(manifest, folder)
+    checks = [check_equal("source_hash", _sha256(source), song, "sha256 of the source")]
     files: dict[str, Path] = {}
     damaged: list[str] = []
     for stem, record in manifest.stems.items():
@@ -53,11 +53,8 @@ def verify_result(source: Path, folder: Path) -> Verification:
     with open_source(source) as decoder:
         rate, channels = decoder.facts.sample_rate, decoder.facts.channels
         samples = sum(block.shape[1] for block in decoder)
-    fmt = parse_format(manifest.format["name"], manifest.format["bit_depth"])
     try:
-        checks += check_deliverables(
-            lambda: _decoded(source), {}, files, fmt, rate, channels, samples, float(manifest.gain)
-        )
+        checks += check_deliverables(lambda: _decoded(source), {}, files, fmt, rate, channels, samples, gain)
         for stem, file in files.items():
             held = sum(block.shape[1] for block in _stem_blocks(file, rate, samples))
             if held != samples:
@@ -100,3 +97,22 @@ def _read_manifest(folder: Path) -> Manifest:
         raise StemPipelineError(
             "result_invalid", f"The {FILE_NAME} in {folder.name!r} cannot be read: {error}."
         ) from error
+
+
+def _claims(manifest: Manifest, folder: Path) -> tuple[str, OutputFormat, float]:
+    """The source's hash, the format and the gain a manifest claims: anybody may have written it, so each is looked at."""
+    try:
+        song, gain = manifest.song["id"], float(manifest.gain)
+        fmt = parse_format(manifest.format["name"], manifest.format["bit_depth"])
+    except (KeyError, TypeError, AttributeError, ValueError, RequestRefused) as error:
+        raise _unusable(folder) from error
+    names = [record.file for record in manifest.stems.values()]
+    if not (isinstance(song, str) and 0 < gain < math.inf and names and all(isinstance(n, str) for n in names)):
+        raise _unusable(folder)
+    return song, fmt, gain
+
+
+def _unusable(folder: Path) -> StemPipelineError:
+    return StemPipelineError(
+        "result_invalid", f"The {FILE_NAME} in {folder.name!r} lacks what is to be proven: separate the song again."
+    )

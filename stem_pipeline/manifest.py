@@ -85,5 +85,5 @@ class Manifest:
             raw["stems"] = {name: StemRecord(**s) for name, s in raw["stems"].items()}
             raw["checks"] = [CheckRecord(**c) for c in raw["checks"]]
             return cls(**raw)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a manifest: {error}") from error
