@@ -137,7 +137,8 @@ def _report(file: Path, target: Path, run: SongRun) -> dict[str, Any]:
 
 def _print_song(report: dict[str, Any], results: TextIO) -> None:
     if "error" in report:
-        console.errors.print(f"{report['file']}: {report['error']['code']}: {report['error']['message']}", markup=False)
+        sentence = f"{report['file']}: {report['error']['code']}: {report['error']['message']}"
+        console.errors.print(sentence, markup=False, highlight=False, soft_wrap=True)
         return
     out = console.output(results)
     out.print(console.song_table(report["file"], report))

@@ -50,6 +50,7 @@ def make_stems(
     last. Raises `ModelRefused`, `RunFailed`, `Cancelled`.
     """
     storage = around.storage
+    around.models.check_allowed(model_name)
     existing = find_stems(storage, folder)
     if existing:
         return existing

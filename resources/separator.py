@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stem_pipeline.manifest import ModelRecord
-from stem_pipeline.models.catalogue import find_model
+from stem_pipeline.models.catalogue import check_licence, find_model
 from stem_pipeline.models.store import Notify, ignore_notice
 from stem_pipeline.progress import IsCancelled, OnProgress, ignore_progress, never_cancelled
 from stem_pipeline.separation.segment_model import SegmentModel
@@ -25,6 +25,10 @@ class Models:
     is_cancelled: IsCancelled = never_cancelled
     notify: Notify = ignore_notice
     _loaded: dict[str, SegmentModel] = field(default_factory=dict)
+
+    def check_allowed(self, name: str) -> None:
+        """Raises `ModelRefused` (`model_licence_refused`): asked for what exists as well, not only for what is made."""
+        check_licence(find_model(name), self.allow_research_weights)
 
     def load(self, name: str) -> SegmentModel:
         """Raises what `load_model` does."""
