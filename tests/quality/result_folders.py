@@ -42,12 +42,17 @@ class ResultFolder:
     """A source, its eight stems and their manifest under `place`; `damage…` methods change one thing each."""
 
     def __init__(
-        self, place: Path, fmt: OutputFormat | None = None, stems: Iterable[str] = ALL_STEMS, samples: int = 60_000
+        self,
+        place: Path,
+        fmt: OutputFormat | None = None,
+        stems: Iterable[str] = ALL_STEMS,
+        samples: int = 60_000,
+        level: float = 1.0,
     ) -> None:
         self.fmt = fmt or parse_format("wav", "24")
         self.source, self.folder = place / "song.wav", place / "song"
         self.folder.mkdir()
-        audio = smooth_noise(2, samples)
+        audio = smooth_noise(2, samples) * np.float32(level)
         sf.write(self.source, audio.T, RATE, subtype="FLOAT")
         self.audio = audio
         main = Separator(KnownAnswerModel()).separate(audio, RATE)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from result_folders import ResultFolder, assert_only, failed, late
 
+from quality.verification import verify_result
 from stem_pipeline.audio import parse_format
 from stem_pipeline.errors import AudioRefused
 from stem_pipeline.stems import ALL_STEMS, DRUM_PARTS, MAIN_STEMS
@@ -29,6 +30,14 @@ def test_what_was_delivered_well_passes_every_check(tmp_path: Path, name: str, d
         "delivered_shape",
         *(f"delivered_{level}_{what}" for level in ("main", "drums") for what in ("length", "lag", "sum")),
     }
+
+
+@pytest.mark.parametrize(("name", "depth"), FORMS[:5])
+def test_a_song_over_full_scale_passes_with_its_gain(tmp_path: Path, name: str, depth: str | None) -> None:
+    result = ResultFolder(tmp_path, parse_format(name, depth), level=5)
+    assert (result.gain < 1) == (depth != "32f")
+    assert_only(result.checks(), set())
+    assert_only(verify_result(result.source, result.folder).checks, set())
 
 
 @pytest.mark.parametrize("stem", ["vocals", "kick"])

@@ -19,7 +19,7 @@ def blocks_of(audio: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 @settings(deadline=None, max_examples=40)
-@given(shift=st.integers(-900, 900), channels=st.integers(1, 3), level=st.sampled_from((1e-5, 1.0, 100.0)))
+@given(shift=st.integers(-3_500, 3_500), channels=st.integers(1, 3), level=st.sampled_from((1e-5, 1.0, 100.0)))
 def test_a_known_shift_is_found_to_the_sample(shift: int, channels: int, level: float) -> None:
     audio = smooth_noise(channels, 4_000)
     moved = late(audio, shift) if shift >= 0 else late(audio[:, ::-1], -shift)[:, ::-1]
@@ -30,6 +30,15 @@ def test_a_known_shift_is_found_to_the_sample(shift: int, channels: int, level: 
 def test_a_pure_tone_has_many_lags_and_the_nearest_to_0_counts(hertz: float) -> None:
     tone = np.sin(2 * np.pi * hertz * np.arange(10_000) / 44_100)[None]
     assert find_lag(tone, 0.3 * tone) == 0
+
+
+def test_of_equal_peaks_the_nearest_to_0_counts() -> None:
+    reference, delayed = np.zeros((1, 100)), np.zeros((1, 100))
+    reference[0, [50, 60]] = 1
+    for at, lag in ((53, 3), (57, -3), (60, 0)):
+        delayed[:] = 0
+        delayed[0, at] = 1
+        assert find_lag(reference, delayed) == lag
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
