@@ -129,4 +129,4 @@ def _level(value: float | None) -> str:
 
 
 def _residual(value: float | None) -> str:
-    return "none at all" if value is None else f"{value:.1f} dBFS"
+    return "exact, to the last bit" if value is None else f"{value:.1f} dBFS"

@@ -141,7 +141,7 @@ def _print_song(report: dict[str, Any], results: TextIO) -> None:
         console.errors.print(sentence, markup=False, highlight=False, soft_wrap=True)
         return
     out = console.output(results)
-    out.print(console.song_table(report["file"], report))
+    out.print(console.song_table(Path(report["file"]).name, report))
     for line in console.song_summary(report):
         out.print(line, markup=False, highlight=False)
 

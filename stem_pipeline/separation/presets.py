@@ -21,7 +21,7 @@ class Preset:
     overlap: float
 
 
-PRESETS: dict[str, Preset] = {p.name: p for p in (Preset("fast", 0.1), Preset("standard", 0.25), Preset("best", 0.5))}
+PRESETS: dict[str, Preset] = {p.name: p for p in (Preset("fast", 0.1), Preset("standard", 0.25), Preset("best", 0.75))}
 
 
 def find_preset(name: str) -> Preset:
