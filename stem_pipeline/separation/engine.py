@@ -150,7 +150,8 @@ def _estimates(
     for first in range(0, len(plan.segments), batch):
         planned = plan.segments[first : first + batch]
         segments = np.stack([window.read(segment.offset, size) for segment in planned])
-        estimates = _separate_batch(model, segments, groups, normalisation)
+        inside = [slice(max(0, -segment.offset), length - segment.offset) for segment in planned]
+        estimates = _separate_batch(model, segments, inside, groups, normalisation)
         for k in range(len(planned)):
             joined = join.add(estimates[k]).reshape(sources * mixture.channels, -1)
             native = back.convert(joined, last=first + k + 1 == len(plan.segments))
@@ -162,10 +163,15 @@ def _estimates(
 def _separate_batch(
     model: SegmentModel,
     segments: NDArray[np.float32],
+    inside: list[slice],
     groups: tuple[tuple[int, ...], ...],
     normalisation: list[Normalisation],
 ) -> NDArray[np.float32]:
-    """float32 [batch, channels, size] → float32 [batch, sources, channels, size]; digital silence costs nothing."""
+    """float32 [batch, channels, size] → float32 [batch, sources, channels, size]; digital silence costs nothing.
+
+    `inside`: the span of each segment that lies in the song. Around it the model hears silence, also where the song has
+    an offset: the mean is taken from the song alone, else the song would begin and end with a step.
+    """
     batch, channels, size = segments.shape
     estimates = np.zeros((batch, len(model.sources), channels, size), dtype=np.float32)
     work: list[tuple[int, int]] = []
@@ -177,7 +183,9 @@ def _separate_batch(
                 continue
             if model.normalised:
                 scale = normalisation[g].deviation or 1.0
-                pair = ((pair - np.float32(normalisation[g].mean)) / np.float32(scale)).astype(np.float32)
+                song = (pair[:, inside[b]] - np.float32(normalisation[g].mean)) / np.float32(scale)
+                pair = np.zeros_like(pair)
+                pair[:, inside[b]] = song
             work.append((b, g))
             inputs.append(pair)
     if not work:

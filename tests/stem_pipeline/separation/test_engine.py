@@ -148,6 +148,16 @@ def test_a_constant_offset_is_no_source_and_goes_to_the_remainder(rate: int, off
     assert model.heard_peak < 100  # nothing was divided by a deviation that is only rounding
 
 
+@pytest.mark.parametrize(("samples", "rate"), [(1_000, 44_100), (7_000, 44_100), (1, 44_100)])
+def test_around_a_song_with_an_offset_the_model_hears_silence_and_no_step(samples: int, rate: int) -> None:
+    """As Demucs does, which takes the mean away before it pads: a step would be louder than the song."""
+    song = noise(2, samples, 0.01)
+    plain, offset = KnownAnswerModel(normalised=True), KnownAnswerModel(normalised=True)
+    separate(song, rate, plain)
+    separate(song + np.float32(0.5), rate, offset)
+    assert offset.heard_peak == pytest.approx(plain.heard_peak, rel=1e-3)
+
+
 def test_a_normalised_model_hears_zero_mean_and_unit_deviation_at_any_level() -> None:
     peaks = []
     for level in (1e-4, 0.1, 10.0):
