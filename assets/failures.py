@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from stem_pipeline.errors import CODES, RunFailed, StemPipelineError
+from stem_pipeline.errors import CODES, Cancelled, RunFailed, StemPipelineError
 
 _RETRYABLE = {"storage_failed", "model_unavailable"}
 """The outside world may be back in a moment; a bad song or a full device will not change."""
@@ -30,7 +30,12 @@ def coded_failures() -> Iterator[None]:
 
 
 def refusal_of(result: dg.ExecuteInProcessResult) -> StemPipelineError:
-    """What made a run fail: its coded refusal, the sentences of its failed checks, or `internal`."""
+    """What made a run fail: `cancelled`, its coded refusal, the sentences of its failed checks, or `internal`."""
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.RUN_FAILURE:
+            reason = event.job_failure_data.failure_reason
+            if reason is not None and reason.value == "UNEXPECTED_TERMINATION":  # Ctrl-C or SIGTERM, in Dagster's words
+                return Cancelled()
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             data = event.step_failure_data.user_failure_data

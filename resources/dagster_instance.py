@@ -78,6 +78,7 @@ def close_abandoned_runs(instance: dg.DagsterInstance) -> int:
 def _runs_in(pid: int, start_time: float | None) -> bool:
     """Whether the process `pid` is there and no younger than the run: numbers are given again."""
     try:
-        return start_time is None or psutil.Process(pid).create_time() <= start_time
+        born = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return False
+    return start_time is None or born <= start_time
