@@ -66,7 +66,7 @@ class SongRunner:
                 instance=self._instance,
                 partition_key=song,
                 asset_selection=selection,
-                tags=process_tags(),
+                tags={**process_tags(), "stem-pipeline/song": wanted.title or file.stem},
                 raise_on_error=False,
                 run_config={
                     "resources": {"request": {"config": request}},
