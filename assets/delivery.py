@@ -197,7 +197,7 @@ def delivery(
     return dg.MaterializeResult(
         metadata={
             "verdict": manifest.verdict,
-            "stems": table([{"stem": s, **asdict(r)} for s, r in manifest.stems.items()]),
+            "stems": table([{"stem": s, **asdict(manifest.stems[s])} for s in wanted.stems]),
             "format": wanted.format.label,
             "gain": manifest.gain,
             "key": folder,

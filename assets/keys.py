@@ -58,3 +58,12 @@ def stems_checks(folder: str) -> str:
 
 def delivery_folder(song: str, digest: str) -> str:
     return f"deliveries/{song}/{digest}"
+
+
+def picture(folder: str, kind: str) -> str:
+    """A picture (`waveform` or `spectrogram`) of what lies in a folder."""
+    return f"{folder}/{kind}.png"
+
+
+def song_folder(song: str) -> str:
+    return f"songs/{song}"

@@ -9,10 +9,9 @@ import dagster as dg
 
 from assets import keys
 from assets.failures import coded_failures
-from assets.metadata import picture
+from assets.metadata import pictures
 from assets.partitions import songs
 from assets.surroundings import Surroundings
-from quality.pictures import draw
 from resources.storage import read_json, write_json
 from stem_pipeline.audio import MasterReader, MasterWriter, SourceFacts, open_source
 from stem_pipeline.progress import ProgressMeter
@@ -49,8 +48,7 @@ def source(context: dg.AssetExecutionContext, surroundings: dg.ResourceParam[Sur
     with coded_failures():
         facts, existed = decode_source(surroundings, song)
         with surroundings.storage.local_copy(keys.source_audio(song)) as file:
-            signal = {"mixture": MasterReader(file)}
-            pictures = {kind: draw(signal, kind, row=1.6) for kind in ("waveform", "spectrogram")}
+            drawn = pictures(surroundings.storage, keys.song_folder(song), {"mixture": MasterReader(file)})
         record = read_json(surroundings.storage, keys.song_record(song))
     return dg.MaterializeResult(
         metadata={
@@ -66,6 +64,6 @@ def source(context: dg.AssetExecutionContext, surroundings: dg.ResourceParam[Sur
             "uri": surroundings.storage.uri(keys.source_audio(song)),
             "served_from": "what existed" if existed else "the upload",
             "seconds": time.monotonic() - started,
-            **{kind: picture(png, kind) for kind, png in pictures.items()},
+            **drawn,
         }
     )

@@ -10,14 +10,13 @@ import dagster as dg
 
 from assets import keys
 from assets.failures import coded_failures
-from assets.metadata import check_metadata, picture, table
+from assets.metadata import check_metadata, pictures, table
 from assets.partitions import songs
 from assets.request import SongRequest
 from assets.source import source
 from assets.stem_folder import StemFolder, find_stems, make_stems, measure_level, open_stems
 from assets.surroundings import Surroundings
 from quality.checks import check_equal, check_lag, check_lengths, check_sum
-from quality.pictures import draw
 from resources.storage import read_json, write_json
 from stem_pipeline.errors import RunFailed
 from stem_pipeline.manifest import CheckRecord
@@ -64,8 +63,7 @@ def drum_stems(
 
 def _materialized(around: Surroundings, level: StemFolder) -> dg.MaterializeResult:
     with contextlib.ExitStack() as stack:
-        readers = open_stems(around.storage, level, stack)
-        pictures = {kind: draw(readers, kind) for kind in ("waveform", "spectrogram")}
+        drawn = pictures(around.storage, level.folder, open_stems(around.storage, level, stack))
     return dg.MaterializeResult(
         metadata={
             "model": f"{level.model.name}@{level.model.version}",
@@ -75,7 +73,7 @@ def _materialized(around: Surroundings, level: StemFolder) -> dg.MaterializeResu
             "uri": around.storage.uri(keys.stems_record(level.folder)),
             "served_from": "what existed" if level.existed else "this run",
             "seconds": level.seconds,
-            **{kind: picture(png, kind) for kind, png in pictures.items()},
+            **drawn,
         }
     )
 

@@ -64,7 +64,7 @@ class Pipeline:
         return {name: self.storage.read_bytes(f"{run.folder}/{name}") for name in (*names, "manifest.json")}
 
 
-def write_song(file: Path, seconds: float = 3.0, seed: int = 1, rate: int = RATE) -> Path:
+def write_song(file: Path, seconds: float = 1.5, seed: int = 1, rate: int = RATE) -> Path:
     """Two channels of beats over a chord, as 16-bit WAV: something to analyse and to separate."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
