@@ -45,8 +45,9 @@ def up(port: int) -> int:
         "web page": [str(binaries / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), "-w", workspace],
         "daemon": [str(binaries / "dagster-daemon"), "run", "-w", workspace],
     }
-    # SIGTERM (a service manager) and Ctrl-C end the same way.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM (a service manager) and Ctrl-C end the same way; a shell that starts us in the background ignores SIGINT.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     log = home / "up.log"
     with log.open("ab") as sink:
         running = {

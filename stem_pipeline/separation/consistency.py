@@ -12,7 +12,7 @@ the mean SDR; docs/BENCHMARKS.md has the figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,12 @@ and taking a full share lowered its SDR on every song measured."""
 class Consistency:
     """Shares the residual block by block; blocks come out later than they went in, none is lost.
 
-    `sources`: children of one parent. `sample_rate`: of the blocks, Hz; `model_rate`: of the model, Hz: what lies above
-    its band is the remainder's (`stems.REMAINDER`).
+    `sources`: children of one parent. `offset`: one value a channel that no estimate holds (the mean that normalisation
+    took away). `sample_rate`: of the blocks, Hz; `model_rate`: of the model, Hz. The offset and what lies above the
+    model's band are the remainder's (`stems.REMAINDER`).
     """
 
-    def __init__(self, sources: tuple[str, ...], channels: int, sample_rate: int, model_rate: int) -> None:
+    def __init__(self, sources: tuple[str, ...], offset: Sequence[float], sample_rate: int, model_rate: int) -> None:
         parents = {PARENT[s] for s in sources}
         if len(parents) != 1:
             raise ValueError(f"the sources {sources} are not parts of one signal")
@@ -53,9 +54,12 @@ class Consistency:
         self._share = np.array([_SHARE.get(s, 1.0) for s in sources], dtype=np.float32)[:, None, None, None]
         self._heard = heard.astype(np.float32)
         # Half a frame of silence before the song: its first samples lie in two frames like all others.
+        channels = len(offset)
+        self._offset = np.asarray(offset, dtype=np.float32)[:, None]
         shape = (len(sources), channels, self._hop)
         self._estimates = np.zeros(shape, dtype=np.float32)
         self._mixture = np.zeros(shape[1:], dtype=np.float32)
+        self._residual = np.zeros(shape[1:], dtype=np.float32)
         self._tail = np.zeros((len(self._others), channels, self._hop), dtype=np.float32)
         self._skip = self._hop
         self._left = 0
@@ -63,7 +67,9 @@ class Consistency:
     def push(self, mixture: Audio, estimates: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """`mixture` float32 [channels, n], `estimates` float32 [sources, channels, n] → what is final, the same shape."""
         self._left += mixture.shape[-1]
+        residual = mixture - self._offset - estimates.sum(axis=0)
         self._mixture = np.concatenate([self._mixture, mixture], axis=-1)
+        self._residual = np.concatenate([self._residual, residual], axis=-1)
         self._estimates = np.concatenate([self._estimates, estimates], axis=-1)
         yield from self._settle()
 
@@ -71,6 +77,7 @@ class Consistency:
         """What is left after the last block."""
         silence = self._size + self._hop
         self._mixture = np.pad(self._mixture, ((0, 0), (0, silence)))
+        self._residual = np.pad(self._residual, ((0, 0), (0, silence)))
         self._estimates = np.pad(self._estimates, ((0, 0), (0, 0), (0, silence)))
         yield from self._settle()
 
@@ -89,6 +96,7 @@ class Consistency:
         out[self._remainder] = mixture - out[self._others].sum(axis=0, dtype=np.float64)
         self._estimates = self._estimates[..., final:].copy()
         self._mixture = self._mixture[..., final:].copy()
+        self._residual = self._residual[..., final:].copy()
         out = out[..., self._skip :]
         self._skip = 0
         out = out[..., : self._left]
@@ -102,9 +110,8 @@ class Consistency:
 
         span = (frames + 1) * self._hop
         estimates = self._estimates[..., :span]
-        residual = self._mixture[..., :span] - estimates.sum(axis=0)
         magnitudes = np.abs(self._spectra(estimates, scipy.fft))
-        spectrum = self._spectra(residual, scipy.fft)
+        spectrum = self._spectra(self._residual[..., :span], scipy.fft)
         magnitudes *= self._share
         total = magnitudes.sum(axis=0)
         # Where no estimate has anything, nobody but the remainder takes part.

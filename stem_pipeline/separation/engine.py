@@ -29,10 +29,11 @@ _READ_SAMPLES = 1 << 18
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and deviation of a channel group's mono mixture over the whole song, as Demucs takes them."""
+    """Mean and deviation of a channel group's mono mixture over the whole song, as Demucs takes them, and each channel's mean."""
 
     mean: float
     deviation: float
+    channel_means: tuple[float, ...]
 
 
 def channel_groups(channels: int) -> tuple[tuple[int, ...], ...]:
@@ -55,8 +56,10 @@ def measure_normalisation(mixture: SampleReader) -> list[Normalisation]:
     groups = channel_groups(mixture.channels)
     pivots: list[float] = []
     first, second = np.zeros(len(groups)), np.zeros(len(groups))
+    sums = np.zeros(mixture.channels)
     for start in range(0, mixture.samples, _READ_SAMPLES):
         block = mixture.read(start, min(start + _READ_SAMPLES, mixture.samples)).astype(np.float64)
+        sums += block.sum(axis=1)
         for g, group in enumerate(groups):
             mono = block[list(group)].mean(axis=0)
             if start == 0:
@@ -66,11 +69,12 @@ def measure_normalisation(mixture: SampleReader) -> list[Normalisation]:
             second[g] += np.square(mono).sum()
     n = max(1, mixture.samples)
     found = []
-    for g in range(len(groups)):
+    for g, group in enumerate(groups):
         shift = first[g] / n
         variance = max(0.0, second[g] / n - shift * shift) * n / max(1, n - 1)
         pivot = pivots[g] if pivots else 0.0
-        found.append(Normalisation(float(pivot + shift), float(np.sqrt(variance))))
+        means = tuple(float(sums[c] / n) for c in group)
+        found.append(Normalisation(float(pivot + shift), float(np.sqrt(variance)), means))
     return found
 
 
@@ -116,9 +120,13 @@ def separate_stream(
     content above the model's band is in the remainder stem; the lag is 0. Memory does not grow with the length.
     Raises `Cancelled` within one batch of segments, `RunFailed` when the model's answer is not finite.
     """
-    consistency = Consistency(model.sources, mixture.channels, mixture.sample_rate, model.sample_rate)
+    normalisation = measure_normalisation(mixture)
+    # What normalisation took away is in no estimate: an offset is the remainder's, not the residual's to share.
+    offset = [m if model.normalised else 0.0 for group in normalisation for m in group.channel_means]
+    consistency = Consistency(model.sources, offset, mixture.sample_rate, model.sample_rate)
     position = 0
-    for estimate in _estimates(model, mixture, overlap, ProgressSettings(stage, on_progress, is_cancelled)):
+    progress = ProgressSettings(stage, on_progress, is_cancelled)
+    for estimate in _estimates(model, mixture, overlap, normalisation, progress):
         n = estimate.shape[-1]
         yield from consistency.push(mixture.read(position, position + n), estimate)
         position += n
@@ -133,12 +141,15 @@ class ProgressSettings:
 
 
 def _estimates(
-    model: SegmentModel, mixture: SampleReader, overlap: float, progress: ProgressSettings
+    model: SegmentModel,
+    mixture: SampleReader,
+    overlap: float,
+    normalisation: list[Normalisation],
+    progress: ProgressSettings,
 ) -> Iterator[NDArray[np.float32]]:
     """The model's own answers at the mixture's rate, before consistency: float32 [sources, channels, n] blocks."""
     size, sources = model.segment_samples, len(model.sources)
     groups = channel_groups(mixture.channels)
-    normalisation = measure_normalisation(mixture)
     length = converted_length(mixture.samples, mixture.sample_rate, model.sample_rate)
     plan = plan_segments(length, size, overlap)
     window = _Window(mixture, model.sample_rate, length)

@@ -23,9 +23,10 @@ def apply(
     model_rate: int = RATE,
     sources: tuple[str, ...] = MAIN_STEMS,
     cuts: tuple[int, ...] = (),
+    offset: list[float] | None = None,
 ) -> np.ndarray:
     """Pushes everything in pieces cut at `cuts` and joins what comes out."""
-    consistency = Consistency(sources, mixture.shape[0], rate, model_rate)
+    consistency = Consistency(sources, offset or [0.0] * mixture.shape[0], rate, model_rate)
     edges = [0, *sorted(min(c, mixture.shape[1]) for c in cuts), mixture.shape[1]]
     blocks = [np.zeros((*estimates.shape[:2], 0), np.float32)]
     for start, stop in itertools.pairwise(edges):
@@ -130,4 +131,17 @@ def test_silence_stays_silence() -> None:
 @pytest.mark.parametrize("sources", [("drums", "kick"), ("vocals", "toms", "other", "bass")])
 def test_sources_of_two_parents_are_refused(sources: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="not parts of one signal"):
-        Consistency(sources, 2, RATE, RATE)
+        Consistency(sources, [0.0, 0.0], RATE, RATE)
+
+
+def test_an_offset_that_no_estimate_holds_is_the_remainders_alone() -> None:
+    song, estimates = random_song(20_000)
+    plain = apply(song, estimates)
+    shifted = apply(song + np.array([[0.5], [-0.25]], np.float32), estimates, offset=[0.5, -0.25])
+    others = [k for k, stem in enumerate(MAIN_STEMS) if stem != "other"]
+    # float32 at half scale: 2⁻²⁵ a sample, some of it shared.
+    np.testing.assert_allclose(shifted[others], plain[others], atol=1e-6)
+    remainder = MAIN_STEMS.index("other")
+    np.testing.assert_allclose(
+        shifted[remainder] - plain[remainder], np.broadcast_to([[0.5], [-0.25]], (2, 20_000)), atol=1e-6
+    )
