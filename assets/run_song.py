@@ -6,6 +6,7 @@ Belongs here: launching and reading back the run. Does not belong here: printing
 from __future__ import annotations
 
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from assets.request import SongRequest
 from assets.source import source
 from assets.stems import drum_stems, main_stems
 from assets.surroundings import Surroundings
-from resources.dagster_instance import process_tags
+from resources.dagster_instance import make_rerunnable, process_tags
 from stem_pipeline.errors import Cancelled
 from stem_pipeline.manifest import FILE_NAME, Manifest
 
@@ -61,8 +62,10 @@ class SongRunner:
         selection = [a.key for a in (source, analysis, main_stems, delivery)]
         if wanted.wants_drum_parts:
             selection.insert(3, drum_stems.key)
+        run_id = str(uuid.uuid4())
         try:
             result = self._job.execute_in_process(
+                run_id=run_id,
                 instance=self._instance,
                 partition_key=song,
                 asset_selection=selection,
@@ -76,6 +79,8 @@ class SongRunner:
             )
         except dg.DagsterExecutionInterruptedError as interrupt:
             raise Cancelled() from interrupt
+        finally:
+            make_rerunnable(self._instance, run_id, separate_song.name)
         if not result.success:
             raise refusal_of(result)
         seconds: dict[str, float] = {}

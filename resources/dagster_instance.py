@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from importlib import resources as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from stem_pipeline.errors import RunFailed
 if TYPE_CHECKING:
     import dagster as dg
 
+CODE_LOCATION = "assets.definitions"
+"""The module in `dagster_home/workspace.yaml`, and so the code location's name."""
 _HOST_TAG, _PROCESS_TAG = "stem-pipeline/host", "stem-pipeline/process"
 
 
@@ -56,6 +59,28 @@ def open_instance(home: Path) -> dg.DagsterInstance:
 def process_tags() -> dict[str, str]:
     """Tags of a run inside this process: who is to be alive for it to be alive."""
     return {_HOST_TAG: platform.node(), _PROCESS_TAG: str(os.getpid())}
+
+
+def make_rerunnable(instance: dg.DagsterInstance, run_id: str, job: str) -> None:
+    """Tells Dagster which code location a run inside this process belongs to, so that its page can run it again.
+
+    A run by `execute_in_process` has no origin, and "Re-execute" fails on it. The names are those the workspace file
+    gives rise to; Dagster has no public call for this (the version is pinned, and a test presses the button).
+    """
+    from dagster._core.remote_origin import (
+        ManagedGrpcPythonEnvCodeLocationOrigin,
+        RemoteJobOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=CODE_LOCATION)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(loadable_target_origin=target, location_name=CODE_LOCATION)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job)
+    instance.run_storage.replace_job_origin(run, origin)
 
 
 def close_abandoned_runs(instance: dg.DagsterInstance) -> int:

@@ -57,7 +57,6 @@ def test_the_run_just_made_is_there_with_its_lineage(running: tuple[str, Any], r
     assert all(n["assetMaterializations"][0]["partition"] == song_id[:32] for n in nodes.values())
 
 
-@pytest.mark.xfail(reason="a run made in process has no remote job origin, which Dagster's re-execution wants")
 def test_a_rerun_from_the_page_succeeds_from_what_exists(running: tuple[str, Any], real_run: RealRun) -> None:
     url, _ = running
     parent = real_run.report["songs"][0]["run_id"]
