@@ -9,11 +9,13 @@ by reflection so that there is one frame a hop; the highest bin is dropped going
 
 from __future__ import annotations
 
-import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stem_pipeline.separation.openvino_runtime import usable_cpus
 
 FFT = 4096
 HOP = 1024
@@ -26,6 +28,10 @@ _TINY = 1e-5
 """As in Demucs: keeps silence from being divided by nothing."""
 _OVERLAP_GAIN = 1.5
 """What four squared Hann windows at a quarter's hop add up to, everywhere inside the segment."""
+_FOUR_BINS = np.dtype(f"V{_BLOCK * 8}")
+"""A block of four complex64 bins, moved as one."""
+_TILE_FRAMES, _TILE_BLOCKS = 16, 32
+"""What is transposed at a time: small enough that its far-apart lines stay in the first-level cache and its pages known."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Levels:
 
 
 class SegmentSpectrum:
-    """Transforms of one fixed segment length; keeps its buffers, so one instance serves one thread at a time."""
+    """Transforms of one fixed segment length; keeps no audio."""
 
     def __init__(self, samples: int, stems: int) -> None:
         self._samples = samples
@@ -48,8 +54,7 @@ class SegmentSpectrum:
         self._blocks = -(-samples // _BLOCK) + 1
         n = np.arange(FFT, dtype=np.float64)
         self._window = (0.5 - 0.5 * np.cos(2 * np.pi * n / FFT)).astype(np.float32)
-        self._workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._bins_out = np.zeros((2 * stems, self._frames, BINS + 1), np.complex64)
+        self._workers = usable_cpus()
         self._constant = self._inverse_of_constant()
 
     def forward(self, segment: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], Levels]:
@@ -76,32 +81,56 @@ class SegmentSpectrum:
         return spectrogram.reshape(1, -1, self._frames, 16), waveform.reshape(1, 1, self._blocks, 8), levels
 
     def inverse(
-        self, spectrogram: NDArray[np.float32], waveform: NDArray[np.float32], levels: Levels
+        self,
+        spectrogram: NDArray[np.float32],
+        waveform: NDArray[np.float32],
+        levels: Levels,
+        out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """The network's two outputs → float32 [stems, 2, samples]: inverse STFT of the one plus the other."""
-        waves = waveform.reshape(self._blocks, 2 * self._stems, _BLOCK).transpose(1, 0, 2)
-        out = waves.reshape(2 * self._stems, -1)[:, _CROP : _CROP + self._samples] * np.float32(levels.wave_deviation)
-        self._gather(spectrogram)
-        out += self._overlap_add(self._bins_out) * np.float32(levels.spectrum_deviation)
-        out += self._constant * np.float32(levels.spectrum_mean) + np.float32(levels.wave_mean)
-        return out.reshape(self._stems, 2, self._samples)
+        """The network's two outputs → float32 [stems, 2, samples]: inverse STFT of the one plus the other.
 
-    def _gather(self, spectrogram: NDArray[np.float32]) -> None:
-        """Blocks of four bins, channels last, into rows of bins a frame; the crop shifts them by two bins."""
-        import torch
+        The answer is written to `out` if it is given.
+        """
+        if out is None:
+            out = np.empty((self._stems, 2, self._samples), np.float32)
+        answer = out
+        blocks = np.ascontiguousarray(spectrogram).view(_FOUR_BINS).reshape(-1, self._frames, self._stems, 2)
+        waves = waveform.reshape(self._blocks, self._stems, 2, _BLOCK)
+        constant = self._constant * np.float32(levels.spectrum_mean) + np.float32(levels.wave_mean)
 
-        blocks = torch.from_numpy(spectrogram).view(-1, self._frames, 2 * self._stems, _BLOCK, 2)
-        bins = torch.view_as_complex(blocks).permute(2, 1, 0, 3)
-        rows = torch.from_numpy(self._bins_out)
-        rows[:, :, _CROP : BINS - _CROP].unflatten(2, (-1, _BLOCK)).copy_(bins[:, :, 1:-1])
-        rows[:, :, :_CROP].copy_(bins[:, :, 0, _CROP:])
-        rows[:, :, BINS - _CROP : BINS].copy_(bins[:, :, -1, :_CROP])
+        def finish(stem: int) -> None:
+            wave = waves[:, stem].transpose(1, 0, 2).reshape(2, -1)[:, _CROP : _CROP + self._samples]
+            np.multiply(wave, np.float32(levels.wave_deviation), out=answer[stem])
+            joined = self._overlap_add(self._gather(blocks[:, :, stem]))
+            joined *= np.float32(levels.spectrum_deviation)
+            answer[stem] += joined
+            answer[stem] += constant
+
+        # A thread a stem: its bins, frames and samples are held only while it is at work, and near the processor.
+        with ThreadPoolExecutor(self._workers) as pool:
+            list(pool.map(finish, range(self._stems)))
+        return answer
+
+    def _gather(self, blocks: NDArray[np.void]) -> NDArray[np.complex64]:
+        """[blocks, frames, 2] of four bins each → complex64 [2, frames, BINS + 1], the highest bin zero.
+
+        The crop shifts blocks by two bins, so that the answer is a view of rows somewhat longer.
+        """
+        rows = np.empty((2, self._frames, len(blocks)), _FOUR_BINS)
+        for frame in range(0, self._frames, _TILE_FRAMES):
+            frames = slice(frame, frame + _TILE_FRAMES)
+            for block in range(0, len(blocks), _TILE_BLOCKS):
+                tile = slice(block, block + _TILE_BLOCKS)
+                rows[:, frames, tile] = blocks[tile, frames].transpose(2, 1, 0)
+        bins = rows.view(np.complex64)[:, :, _CROP : _CROP + BINS + 1]
+        bins[:, :, BINS] = 0
+        return bins
 
     def _overlap_add(self, bins: NDArray[np.complex64]) -> NDArray[np.float32]:
         """complex64 [rows, frames, BINS + 1] → float32 [rows, samples]."""
         from scipy import fft
 
-        frames = fft.irfft(bins, n=FFT, workers=self._workers)
+        frames = fft.irfft(bins, n=FFT)
         frames *= self._window * (np.sqrt(np.float32(FFT)) / np.float32(_OVERLAP_GAIN))
         quarters = frames.reshape(len(bins), self._frames, FFT // HOP, HOP)
         hops = np.zeros((len(bins), self._frames + FFT // HOP - 1, HOP), np.float32)

@@ -6,12 +6,13 @@ once their model is asked for.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
 from stem_pipeline.errors import RequestRefused
 from stem_pipeline.models.catalogue import ModelCard, check_licence, find_model
-from stem_pipeline.models.store import Notify, ensure_weights, ignore_notice, user_cache
+from stem_pipeline.models.store import Notify, ensure_weights, ignore_notice, user_cache, weights_identity
 from stem_pipeline.progress import IsCancelled, OnProgress, ignore_progress, never_cancelled
 from stem_pipeline.separation.segment_model import SegmentModel
 
@@ -47,23 +48,45 @@ def load_model(
     return _LOADERS[card.name](card, weights, device)
 
 
+def _on_cuda(device: str) -> bool:
+    return device == "cuda" or (device == "auto" and _cuda_is_there())
+
+
 def _cuda_is_there() -> bool:
+    """Asks torch only where there is a driver to ask: loading torch takes longer than all else at the start."""
+    if not any(_has_library(name) for name in ("libcuda.so.1", "nvcuda.dll")):
+        return False
     import torch
 
     return torch.cuda.is_available()
 
 
+def _has_library(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
 def _load_htdemucs(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
     from stem_pipeline.models.htdemucs import load_htdemucs
 
-    network = load_htdemucs(weights())
-    if device == "cuda" or (device == "auto" and _cuda_is_there()):
+    path = weights()
+    if _on_cuda(device):
         from stem_pipeline.separation.demucs_torch import DemucsTorch
 
-        return DemucsTorch(network, card.version, "cuda", "float16")
+        return DemucsTorch(load_htdemucs(path), card.version, "cuda", "float16")
     from stem_pipeline.separation.htdemucs_openvino import HtdemucsOpenVino
 
-    return HtdemucsOpenVino(network, card.version, cache_dir=_compiled_networks())
+    return HtdemucsOpenVino(
+        lambda: load_htdemucs(path),
+        weights_identity(card, path),
+        card.version,
+        cache_dir=_compiled_networks(),
+        sources=card.sources,
+        sample_rate=card.sample_rate,
+    )
 
 
 def _compiled_networks() -> Path:
@@ -72,9 +95,13 @@ def _compiled_networks() -> Path:
 
 
 def _load_stemline_drums(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
-    from stem_pipeline.drums.model import DrumNet
+    if _on_cuda(device):
+        from stem_pipeline.drums.model import DrumNet
 
-    return DrumNet(weights(), "cuda" if device == "cuda" or (device == "auto" and _cuda_is_there()) else "cpu")
+        return DrumNet(weights(), "cuda")
+    from stem_pipeline.drums.model_openvino import DrumNetOpenVino
+
+    return DrumNetOpenVino(weights(), cache_dir=_compiled_networks())
 
 
 def _load_drumsep(card: ModelCard, weights: Weights, device: str) -> SegmentModel:
@@ -82,7 +109,7 @@ def _load_drumsep(card: ModelCard, weights: Weights, device: str) -> SegmentMode
     from stem_pipeline.separation.demucs_torch import DemucsTorch
 
     network = load_drumsep(weights())
-    if device == "cuda" or (device == "auto" and _cuda_is_there()):
+    if _on_cuda(device):
         return DemucsTorch(network, card.version, "cuda", "float16", name=card.name)
     return DemucsTorch(network, card.version, "cpu", name=card.name)
 

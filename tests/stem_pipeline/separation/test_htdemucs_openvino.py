@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 from demucs.htdemucs import HTDemucs
 
+import stem_pipeline
 from stem_pipeline.errors import ModelRefused, RequestRefused
 from stem_pipeline.separation.demucs_torch import DemucsTorch
 from stem_pipeline.separation.htdemucs_openvino import HtdemucsOpenVino
@@ -43,40 +47,54 @@ def small_segments(small_model: HTDemucs) -> np.ndarray:
     return (np.cumsum(noise, axis=-1) * 0.01 + noise * [[[1.0]], [[0.01]]] + 0.1).astype(np.float32)
 
 
+def on_openvino(model: HTDemucs, *options: object) -> HtdemucsOpenVino:
+    """`model` on OpenVINO; `options`: version, precision, folder of compiled networks."""
+    weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
+    samples = int(model.segment * model.samplerate)
+    return HtdemucsOpenVino(lambda: model, weights, *options, sources=tuple(SOURCES), segment_samples=samples)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def in_float32(small_model: HTDemucs) -> HtdemucsOpenVino:
+    return on_openvino(small_model, "v1", "float32")
+
+
 def agreement_db(reference: np.ndarray, answer: np.ndarray) -> float:
     """Level of the reference over that of the difference, the worst stem, dB."""
     difference = ((answer.astype(np.float64) - reference) ** 2).sum(axis=(0, 2, 3))
     return float((10 * np.log10((reference.astype(np.float64) ** 2).sum(axis=(0, 2, 3)) / difference)).min())
 
 
-def test_it_plays_the_segment_model_protocol(small_model: HTDemucs) -> None:
-    backend = HtdemucsOpenVino(small_model, "v1", "float32")
-    assert isinstance(backend, SegmentModel)
-    assert (backend.name, backend.version, backend.backend) == ("htdemucs", "v1", "openvino-fp32")
-    assert backend.sources == tuple(SOURCES)
-    assert (backend.sample_rate, backend.segment_samples, backend.normalised) == (44100, 66_150, True)
+def test_it_plays_the_segment_model_protocol(in_float32: HtdemucsOpenVino) -> None:
+    assert isinstance(in_float32, SegmentModel)
+    assert (in_float32.name, in_float32.version, in_float32.backend) == ("htdemucs", "v1", "openvino-fp32")
+    assert in_float32.sources == tuple(SOURCES)
+    assert (in_float32.sample_rate, in_float32.segment_samples, in_float32.normalised) == (44100, 66_150, True)
 
 
-def test_in_float32_it_is_the_reference_whatever_the_weights(small_model: HTDemucs, small_segments: np.ndarray) -> None:
+def test_in_float32_it_is_the_reference_whatever_the_weights(
+    small_model: HTDemucs, in_float32: HtdemucsOpenVino, small_segments: np.ndarray
+) -> None:
     reference = DemucsTorch(small_model, "v1").separate_segments(small_segments)
-    answer = HtdemucsOpenVino(small_model, "v1", "float32").separate_segments(small_segments)
+    answer = in_float32.separate_segments(small_segments)
     assert answer.shape == reference.shape
     assert answer.dtype == np.float32
     for one, other in zip(reference, answer, strict=True):
         assert agreement_db(one[None], other[None]) > 80  # float32 rounding, and nothing else
 
 
-def test_a_batch_gives_the_bytes_of_its_segments_alone(small_model: HTDemucs, small_segments: np.ndarray) -> None:
-    backend = HtdemucsOpenVino(small_model, "v1", "float32")
-    together = backend.separate_segments(small_segments)
-    alone = np.concatenate([backend.separate_segments(segment[None]) for segment in small_segments[::-1]])[::-1]
+def test_a_batch_gives_the_bytes_of_its_segments_alone(
+    in_float32: HtdemucsOpenVino, small_segments: np.ndarray
+) -> None:
+    together = in_float32.separate_segments(small_segments)
+    alone = np.concatenate([in_float32.separate_segments(segment[None]) for segment in small_segments[::-1]])[::-1]
     assert together.tobytes() == alone.tobytes()
     assert not np.allclose(together[0], together[1], atol=1e-3)
 
 
-def test_silence_stays_finite_and_matches_the_reference(small_model: HTDemucs) -> None:
+def test_silence_stays_finite_and_matches_the_reference(small_model: HTDemucs, in_float32: HtdemucsOpenVino) -> None:
     silence = np.zeros((1, 2, 66_150), np.float32)
-    answer = HtdemucsOpenVino(small_model, "v1", "float32").separate_segments(silence)
+    answer = in_float32.separate_segments(silence)
     np.testing.assert_allclose(answer, DemucsTorch(small_model, "v1").separate_segments(silence), atol=1e-6)
 
 
@@ -102,39 +120,57 @@ def test_the_transforms_are_those_of_demucs(small_model: HTDemucs, samples: int)
 
 
 def test_a_second_start_reads_the_compiled_network(
-    small_model: HTDemucs, small_segments: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_model: HTDemucs, small_segments: np.ndarray, tmp_path: Path
 ) -> None:
-    first = HtdemucsOpenVino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
+    made = HtdemucsOpenVino(lambda: small_model, "weights", "v1", "float32", tmp_path, segment_samples=66_150)
+    first = made.separate_segments(small_segments[:1])
     kept = sorted(tmp_path.iterdir())
 
-    def refuse(_: object) -> None:
-        raise AssertionError("the network was built again")
+    def refuse() -> HTDemucs:
+        raise AssertionError("the network was asked for")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("stem_pipeline.separation.htdemucs_graph.build_graphs", refuse)
-        second = HtdemucsOpenVino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
-        with pytest.raises(AssertionError):  # another version is another network
-            HtdemucsOpenVino(small_model, "v2", "float32", tmp_path)
+    again = HtdemucsOpenVino(refuse, "weights", "v1", "float32", tmp_path, segment_samples=66_150)
+    second = again.separate_segments(small_segments[:1])
+    for weights, version in (("weights", "v2"), ("other weights", "v1")):  # another network
+        with pytest.raises(AssertionError):
+            HtdemucsOpenVino(refuse, weights, version, "float32", tmp_path, segment_samples=66_150)
     assert first.tobytes() == second.tobytes()
     assert [path.suffix for path in kept] == [".body", ".tail"]
     assert sorted(tmp_path.iterdir()) == kept
 
 
+def test_a_cached_start_loads_neither_torch_nor_demucs(small_model: HTDemucs, tmp_path: Path) -> None:
+    HtdemucsOpenVino(lambda: small_model, "weights", "v1", None, tmp_path, segment_samples=66_150)
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from stem_pipeline.separation.htdemucs_openvino import HtdemucsOpenVino\n"
+        "model = HtdemucsOpenVino(None, 'weights', 'v1', None, Path(sys.argv[1]), segment_samples=66_150)\n"
+        "model.separate_segments(np.ones((1, 2, 66_150), np.float32))\n"
+        "print(*{m.split('.')[0] for m in sys.modules} & {'torch', 'demucs', 'librosa', 'onnx'})"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    root = Path(stem_pipeline.__file__).parents[1]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=root)
+    assert run.stdout.strip() == ""
+
+
 def test_a_damaged_compiled_network_is_made_again(
     small_model: HTDemucs, small_segments: np.ndarray, tmp_path: Path
 ) -> None:
-    first = HtdemucsOpenVino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
+    first = on_openvino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
     kept = sorted(tmp_path.iterdir())
-    for path, damage in zip((*kept, kept[0]), (b"", b"not a network", kept[0].read_bytes()[:-1000]), strict=True):
+    whole = kept[0].read_bytes()
+    for path, damage in ((kept[0], whole[: len(whole) // 2]), (kept[0], b"not a network"), (kept[1], b"")):
+        path.unlink()
         path.write_bytes(damage)
-        again = HtdemucsOpenVino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
+        again = on_openvino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
         assert again.tobytes() == first.tobytes()
         assert path.stat().st_size > len(damage)
 
 
 def test_an_unknown_precision_is_refused_with_a_code(small_model: HTDemucs) -> None:
     with pytest.raises(RequestRefused) as refusal:
-        HtdemucsOpenVino(small_model, "v1", "int3")  # type: ignore[arg-type]
+        on_openvino(small_model, "v1", "int3")  # type: ignore[arg-type]
     assert refusal.value.code == "option_invalid"
 
 
@@ -175,7 +211,7 @@ def reference(published: HTDemucs, song: np.ndarray) -> np.ndarray:
 def test_float32_agrees_with_the_reference_on_real_music(
     published: HTDemucs, song: np.ndarray, reference: np.ndarray
 ) -> None:
-    backend = HtdemucsOpenVino(published, "v1", "float32")
+    backend = on_openvino(published, "v1", "float32")
     answer = backend.separate_segments(song)
     assert agreement_db(reference, answer) > 60  # 24 bits of audio need less from a stem; measured 100 and more
     assert backend.separate_segments(song).tobytes() == answer.tobytes()
@@ -185,7 +221,7 @@ def test_bfloat16_agrees_with_the_reference_on_real_music(
     published: HTDemucs, song: np.ndarray, reference: np.ndarray
 ) -> None:
     try:
-        backend = HtdemucsOpenVino(published, "v1", "bfloat16")
+        backend = on_openvino(published, "v1", "bfloat16")
     except RequestRefused as refusal:
         pytest.skip(refusal.message)
     answer = backend.separate_segments(song)

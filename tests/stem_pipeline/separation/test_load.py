@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import stem_pipeline
 from stem_pipeline.errors import ModelRefused, RequestRefused
 from stem_pipeline.models import model_cards
 from stem_pipeline.separation import load
@@ -23,11 +28,30 @@ def test_every_model_of_the_catalogue_has_a_way_to_be_loaded() -> None:
     assert not missing
 
 
-def test_the_default_drum_model_loads_without_a_network_and_plays_the_protocol() -> None:
+def test_the_default_drum_model_loads_without_a_network_and_plays_the_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "_compiled_networks", lambda: tmp_path)
     model = load_model(DEFAULT_DRUM_MODEL, device="cpu", allow_research_weights=False)
     assert isinstance(model, SegmentModel)
     assert model.name == DEFAULT_DRUM_MODEL
     assert set(model.sources) == set(DRUM_PARTS)
+
+
+def test_choosing_a_device_loads_torch_only_where_a_driver_is(tmp_path: Path) -> None:
+    if load._has_library("libcuda.so.1"):
+        pytest.skip("this machine has a CUDA driver: torch is asked")
+    code = (
+        "import sys, pathlib; from stem_pipeline.separation import load\n"
+        "load._compiled_networks = lambda: pathlib.Path(sys.argv[1])\n"
+        "print(load.load_model('stemline-drums').backend, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    root = Path(stem_pipeline.__file__).parents[1]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=root)
+    backend, loaded = run.stdout.split()
+    assert backend.startswith("openvino-")
+    assert loaded == "False"
 
 
 @pytest.mark.parametrize("name", ["", "htdemucs2", "../htdemucs", "x" * 10_000])
