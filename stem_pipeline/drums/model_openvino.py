@@ -27,9 +27,11 @@ SEGMENT_FRAMES = 344
 class DrumNetOpenVino:
     """Our own drum separator, with the weights that ship in this package, without torch.
 
-    Plays `stem_pipeline.separation.segment_model.SegmentModel`. `precision`, `threads`: as of `OpenVinoRuntime`;
-    `cache_dir`: folder for compiled networks, made if need be; None compiles anew. Raises `ModelRefused`
-    (`model_unavailable`, `model_damaged`), `RequestRefused` (`option_invalid`).
+    Plays `stem_pipeline.separation.segment_model.SegmentModel`. `precision`: bfloat16, where the processor has it, saves
+    a quarter of the time and moves single parts by up to 0.05 dB of SDR either way; in float32 the answer is torch's to
+    rounding, and still several times as fast. `threads`: as of `OpenVinoRuntime`; `cache_dir`: folder for compiled
+    networks, made if need be; None compiles anew. Raises `ModelRefused` (`model_unavailable`, `model_damaged`),
+    `RequestRefused` (`option_invalid`).
     """
 
     normalised = False
@@ -38,7 +40,7 @@ class DrumNetOpenVino:
     def __init__(
         self,
         weights: Path = SHIPPED,
-        precision: Precision | None = None,
+        precision: Precision = "float32",
         cache_dir: Path | None = None,
         threads: int | None = None,
     ) -> None:
