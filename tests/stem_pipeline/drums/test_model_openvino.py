@@ -134,6 +134,20 @@ def test_a_second_start_reads_the_compiled_network(
         DrumNetOpenVino(precision="float32", cache_dir=tmp_path, threads=1)
 
 
+def test_a_damaged_compiled_network_is_made_again(
+    in_float32: DrumNetOpenVino, drums: np.ndarray, tmp_path: Path
+) -> None:
+    DrumNetOpenVino(precision="float32", cache_dir=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_bytes()
+    for damage in (b"", b"not a network", whole[:100], whole[: len(whole) // 2], whole[:-1000]):
+        kept.unlink()
+        kept.write_bytes(damage)
+        again = DrumNetOpenVino(precision="float32", cache_dir=tmp_path).separate_segments(drums)
+        assert again.tobytes() == in_float32.separate_segments(drums).tobytes()
+        assert kept.stat().st_size == len(whole)
+
+
 def test_neither_the_first_nor_a_cached_start_loads_torch(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path\n"

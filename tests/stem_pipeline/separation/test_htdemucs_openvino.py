@@ -154,18 +154,15 @@ def test_a_cached_start_loads_neither_torch_nor_demucs(small_model: HTDemucs, tm
     assert run.stdout.strip() == ""
 
 
-def test_a_damaged_compiled_network_is_made_again(
-    small_model: HTDemucs, small_segments: np.ndarray, tmp_path: Path
+def test_if_one_compiled_part_is_damaged_both_are_made_again(
+    small_model: HTDemucs, in_float32: HtdemucsOpenVino, small_segments: np.ndarray, tmp_path: Path
 ) -> None:
-    first = on_openvino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
-    kept = sorted(tmp_path.iterdir())
-    whole = kept[0].read_bytes()
-    for path, damage in ((kept[0], whole[: len(whole) // 2]), (kept[0], b"not a network"), (kept[1], b"")):
-        path.unlink()
-        path.write_bytes(damage)
-        again = on_openvino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
-        assert again.tobytes() == first.tobytes()
-        assert path.stat().st_size > len(damage)
+    on_openvino(small_model, "v1", "float32", tmp_path)
+    _, tail = sorted(tmp_path.iterdir())
+    tail.write_bytes(b"")
+    again = on_openvino(small_model, "v1", "float32", tmp_path).separate_segments(small_segments[:1])
+    assert again.tobytes() == in_float32.separate_segments(small_segments[:1]).tobytes()
+    assert tail.stat().st_size > 0
 
 
 def test_an_unknown_precision_is_refused_with_a_code(small_model: HTDemucs) -> None:
