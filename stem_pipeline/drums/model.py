@@ -6,16 +6,12 @@ Belongs here: the adapter. Does not belong here: overlap-add, rates, exact sums 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stem_pipeline.drums.weights_file import SHIPPED, load_network
 from stem_pipeline.errors import RunFailed
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class DrumNet:
@@ -46,9 +42,8 @@ class DrumNet:
         self.sources: tuple[str, ...] = tuple(card["parts"])
         self.sample_rate = int(card["shape"]["sample_rate"])
         hop = int(card["shape"]["hop_samples"])
-        self.segment_samples = 688 * hop
-        """16 s: a whole number of hops and of the network's time strides; 8 s would see less of what is played."""
-        self._shortest = 4 * int(card["shape"]["window_samples"])
+        self.segment_samples = 344 * hop
+        """8.0 s: twice the stretches of training, a whole number of hops and of the network's time strides."""
 
     def separate_segments(self, segments: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [batch, 2, segment_samples] → float32 [batch, parts, 2, segment_samples], at the level that came in.
@@ -60,7 +55,7 @@ class DrumNet:
         with torch.inference_mode():
             try:
                 # One by one: the answer to a segment does not depend on its neighbours in the batch, to the last bit.
-                parts = [self._separate(torch.from_numpy(s)) for s in segments]
+                parts = [self._network(torch.from_numpy(s[None]).to(self._device))[0].cpu() for s in segments]
             except torch.OutOfMemoryError as error:
                 raise RunFailed(
                     "device_out_of_memory", "The device has too little memory for one segment of drums: use the CPU."
@@ -68,20 +63,3 @@ class DrumNet:
         return (
             torch.stack(parts).numpy() if parts else np.zeros((0, len(self.sources), *segments.shape[1:]), np.float32)
         )
-
-    def _separate(self, segment: Tensor) -> Tensor:
-        """[2, samples] → [parts, 2, samples]. Digital silence before and after is left out of what the network hears:
-
-        it is the engine's padding where a song begins or ends, no song has it in training, and it costs up to 1 dB.
-        """
-        import torch
-
-        length = segment.shape[-1]
-        heard = torch.nonzero(segment.abs().amax(0))
-        if len(heard) == 0:
-            return segment.new_zeros(len(self.sources), *segment.shape)
-        first, after = int(heard[0]), int(heard[-1]) + 1
-        if after - first < self._shortest:
-            first, after = 0, length
-        parts = self._network(segment[None, :, first:after].to(self._device))[0].cpu()
-        return torch.nn.functional.pad(parts, (first, length - after))
