@@ -111,6 +111,17 @@ def bench(
     run(file, truth, device, quality, repeat, seconds or [], stock, pipeline, plot, as_json)
 
 
+@app.command(
+    "train-drums",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def train_drums(context: typer.Context) -> None:
+    """Train the drum separator anew, or go on where it was interrupted (`train-drums --help`)."""
+    from stem_pipeline.drums.train import main as train
+
+    raise typer.Exit(train(context.args))
+
+
 @app.command()
 def up(
     port: Annotated[int, typer.Option("--port", help="Port of Dagster's UI on 127.0.0.1.")] = 3000,
