@@ -6,6 +6,7 @@ Belongs here: the same proof for a run (which has the masters) and for a result 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from quality.checks import check_equal, check_lag, check_lengths, check_sum
@@ -58,8 +59,9 @@ def check_deliverables(
     if all(s in files for s in (*DRUM_PARTS, "drums")):
         groups.append(("delivered_drums", decoded("drums"), DRUM_PARTS, 1.0))
     proven = {s for _, _, stems, _ in groups for s in stems}
-    for name, parent, stems, scale in groups:
-        report = measure_sum(parent, [decoded(s) for s in stems], scale)
+    with ThreadPoolExecutor(max_workers=len(groups) or 1) as threads:
+        reports = list(threads.map(lambda g: measure_sum(g[1], [decoded(s) for s in g[2]], g[3]), groups))
+    for (name, *_), report in zip(groups, reports, strict=True):
         checks += [check_lengths(name, report), check_lag(name, report), check_sum(name, report, fmt.lossless)]
     for stem in files:
         if stem not in proven and stem in masters:
