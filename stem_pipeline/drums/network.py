@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stem_pipeline.drums.band_spectrum import band_edges
 from stem_pipeline.stems import DRUM_PARTS
 
 
@@ -39,6 +40,11 @@ class NetworkShape:
     context_dilations: tuple[int, ...] = (1, 2, 4, 8)
     parts: tuple[str, ...] = DRUM_PARTS
 
+    @property
+    def band_edges(self) -> list[int]:
+        """First bin of every band and, last, the number of bins: strictly rising, `bands + 1` numbers."""
+        return band_edges(self.window_samples // 2 + 1, self.narrow_bands, self.bands)
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -46,24 +52,6 @@ class NetworkShape:
     def from_dict(cls, values: dict[str, Any]) -> NetworkShape:
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**given)
-
-
-def band_edges(shape: NetworkShape) -> list[int]:
-    """First bin of every band and, last, the number of bins: strictly rising, `bands + 1` numbers."""
-    bins = shape.window_samples // 2 + 1
-    wide = shape.bands - shape.narrow_bands
-    low, high = 1.0, 2.0
-    for _ in range(80):  # bisection: the growth factor whose widths, starting from one bin, fill the spectrum
-        growth = (low + high) / 2
-        total = sum(growth**i for i in range(1, wide + 1))
-        low, high = (growth, high) if total < bins - shape.narrow_bands else (low, growth)
-    edges = list(range(shape.narrow_bands + 1))
-    position = float(shape.narrow_bands)
-    for i in range(1, wide + 1):
-        position += low**i
-        edges.append(max(edges[-1] + 1, round(position)))
-    edges[-1] = bins
-    return edges
 
 
 def _conv(inputs: int, outputs: int, stride: tuple[int, int] = (1, 1)) -> nn.Sequential:
@@ -146,7 +134,7 @@ class BandFold(nn.Module):
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape, self.bands = shape, shape.bands
-        widths = torch.tensor(band_edges(shape)).diff()
+        widths = torch.tensor(shape.band_edges).diff()
         self.register_buffer(
             "band_of_bin", torch.repeat_interleave(torch.arange(shape.bands), widths), persistent=False
         )

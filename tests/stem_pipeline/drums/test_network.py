@@ -9,7 +9,7 @@ import pytest
 import torch
 from drum_sounds import SMALL
 
-from stem_pipeline.drums.network import BandFold, DrumNetwork, NetworkShape, band_edges
+from stem_pipeline.drums.network import BandFold, DrumNetwork, NetworkShape
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def _drums(samples: int = 16384) -> torch.Tensor:
 
 def test_bands_cover_every_bin_once() -> None:
     for shape in (NetworkShape(), SMALL):
-        edges = band_edges(shape)
+        edges = shape.band_edges
         assert edges[0] == 0
         assert edges[-1] == shape.window_samples // 2 + 1
         assert len(edges) == shape.bands + 1
